@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The beginning and the end of a tasklet, and the hooks by which the
+ * scheduler's mechanics meet the GIL (the guard) and thread states.
+ */
+#include "pystackless.h"
+
+#include "../core/clock.h"
+
+/* ---- the body ---- */
+
+static PyObject *call(PyTasklet *t)
+{
+    if (t->tempval && is_bomb(t->tempval)) { /* thrown before the first run */
+        take_tempval(t);
+        return NULL;
+    }
+    PyObject *func = t->func, *args = t->args, *kwargs = t->kwargs, *result;
+    t->func = t->args = t->kwargs = NULL;
+    if (kwargs)
+        result = PyObject_Call(func, args, kwargs);
+    else
+        result = PyObject_Vectorcall(func, &PyTuple_GET_ITEM(args, 0), (size_t)PyTuple_GET_SIZE(args), NULL);
+    Py_DECREF(func);
+    Py_DECREF(args);
+    Py_XDECREF(kwargs);
+    return result;
+}
+
+static PyObject *call_in_context(PyTasklet *t)
+{
+    PyObject *context = t->context ? Py_NewRef(t->context) : PyContext_New();
+    if (!context || PyContext_Enter(context) < 0) {
+        Py_XDECREF(context);
+        return NULL;
+    }
+    PyObject *result = call(t);
+    if (result) {
+        PyContext_Exit(context);
+    } else {
+        PyObject *type, *value, *tb;
+        PyErr_Fetch(&type, &value, &tb);
+        PyContext_Exit(context);
+        PyErr_Restore(type, value, tb);
+    }
+    Py_DECREF(context);
+    return result;
+}
+
+/* ---- the end (1.4, 6) ---- */
+
+static PyObject *bomb_after_handler(PyTasklet *t)
+{
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    PyErr_NormalizeException(&type, &value, &tb);
+    if (tb)
+        PyException_SetTraceback(value, tb);
+    PyObject *handler = Py_NewRef(fe.error_handler);
+    PyObject *r = PyObject_CallFunctionObjArgs(handler, type, value, tb ? tb : Py_None, NULL);
+    Py_DECREF(handler);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(tb);
+    if (!r)
+        return bomb_from_error();
+    Py_DECREF(r);
+    return NULL;
+}
+
+/* The exception with which a tasklet's function ended, as a bomb for the
+ * watchdog or main; NULL when it ends here. */
+static PyObject *outcome(PyTasklet *t, PyTasklet **target)
+{
+    scheduler *s = scheduler_of(t);
+    *target = watchdog_or_main(s);
+    if (PyErr_ExceptionMatches(fe.tasklet_exit)) {
+        PyErr_Clear();
+        return NULL;
+    }
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)) {
+        if (!s->initial) {
+            PyErr_Clear();
+            return NULL;
+        }
+        *target = s->main; /* the program unwinds and exits with its status */
+        return bomb_from_error();
+    }
+    return fe.error_handler ? bomb_after_handler(t) : bomb_from_error();
+}
+
+/* After a fork in a tasklet, that tasklet is all there is: its end is the
+ * child's end. */
+static void end_forked_child(PyObject *result)
+{
+    if (result)
+        Py_Exit(0);
+    PyErr_Print(); /* exits on SystemExit */
+    Py_Exit(1);
+}
+
+static void end(PyTasklet *t, PyObject *result)
+{
+    scheduler *s = scheduler_of(t);
+    PyTasklet *target = NULL;
+    PyObject *bomb = NULL;
+    if (t->is_main)
+        end_forked_child(result);
+    if (result)
+        Py_DECREF(result);
+    else
+        bomb = outcome(t, &target);
+    sl_worker *w = sl_self(); /* Python code has run: it may be another */
+    t->base.carrier->condemned = !compat_is_clean((PyThreadState *)t->base.carrier->env);
+    tasklet_set_dead(t);
+    if (t->base.place == SL_IN_RING)
+        sl_lane_unlink(&s->lane, &t->base);
+    t->base.place = SL_NOWHERE;
+    t->base.carrier = NULL;
+    t->base.home = NULL;
+    if (bomb) {
+        set_tempval(target, bomb);
+        make_runnable(target);
+        if (w->lane && target->base.place == SL_IN_RING)
+            s->lane.current = &target->base;
+    } else if (w->lane && !s->lane.current) {
+        resolve_empty_ring(s, NULL);
+    } else if (!w->lane) {
+        s->last_blocked = NULL;
+    }
+    add_corpse(s, t); /* the ring's reference, or the stray's */
+}
+
+static sl_worker *run(sl_worker *w)
+{
+    PyTasklet *t = tasklet_of(w->current);
+    t->execution = EXEC_STARTED;
+    after_landing(scheduler_of(t));
+    end(t, call_in_context(t));
+    return sl_self();
+}
+
+static void no_carrier(sl_lane *lane, sl_tasklet *base, int error)
+{
+    scheduler *s = container(scheduler, lane, lane);
+    PyTasklet *t = tasklet_of(base), *target = watchdog_or_main(s);
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    PyErr_Format(PyExc_MemoryError, "no stack for a tasklet: %s (STACKLESS_STACK_SIZE is %zu bytes)",
+                 sl_strerror(error), fe.stack_size);
+    PyObject *bomb = bomb_from_error();
+    PyErr_Restore(type, value, tb);
+    sl_lane_unlink(lane, base);
+    tasklet_set_dead(t);
+    add_corpse(s, t);
+    set_tempval(target, bomb);
+    make_runnable(target);
+    if (target->base.place == SL_IN_RING)
+        lane->current = &target->base;
+}
+
+/* ---- hooks ---- */
+
+static void attach(sl_worker *w)
+{
+    PyEval_RestoreThread(w->native.env);
+}
+
+static void detach(sl_worker *w)
+{
+    PyEval_SaveThread();
+}
+
+static int worker_begin(sl_worker *w)
+{
+    w->native.env = PyThreadState_New(fe.interp);
+    return w->native.env ? 0 : SL_ENOMEM;
+}
+
+static void worker_end(sl_worker *w)
+{
+    PyEval_RestoreThread(w->native.env);
+    PyThreadState_Clear(w->native.env);
+    PyThreadState_DeleteCurrent();
+}
+
+static void swap(sl_worker *w, sl_carrier *to)
+{
+    compat_swap(to->env);
+}
+
+static int carrier_begin(sl_carrier *c)
+{
+    PyThreadState *ts = PyThreadState_New(fe.interp);
+    if (!ts)
+        return SL_ENOMEM;
+    compat_set_stack(ts, c->stack->base, c->stack->size);
+    c->env = ts;
+    return 0;
+}
+
+static void carrier_end(sl_carrier *c)
+{
+    PyThreadState *ts = c->env;
+    PyThreadState_Clear(ts);
+    PyThreadState_Delete(ts);
+}
+
+static bool idle(sl_lane *lane, sl_worker *w)
+{
+    scheduler *s = container(scheduler, lane, lane);
+    PyTasklet *prev = s->last_blocked;
+    return resolve_empty_ring(s, prev && prev->base.place == SL_IN_QUEUE ? prev : NULL);
+}
+
+static void landed(sl_lane *lane)
+{
+    after_landing(container(scheduler, lane, lane));
+}
+
+/* Main continues although nobody switched to it: with the lane if its thread
+ * has it, else as a stray. */
+static void release_main(scheduler *s, sl_worker *w)
+{
+    PyTasklet *main = s->main;
+    sl_tasklet *base = &main->base;
+    if (!unblock(main)) {
+        if (base->place == SL_IN_RING)
+            sl_lane_unlink(&s->lane, base);
+        else if (base->place == SL_DEFERRED)
+            sl_undefer_one(w, base);
+        else
+            Py_INCREF(main);
+    }
+    if (w->lane) {
+        sl_lane_append_head(&s->lane, base);
+    } else {
+        base->place = SL_STRAY;
+        sl_store_relaxed(&s->lane.strays, sl_load_relaxed(&s->lane.strays) + 1);
+    }
+}
+
+static bool signals(sl_worker *w)
+{
+    PyTasklet *main = tasklet_of(w->native.tasklet);
+    scheduler *s = scheduler_of(main);
+    if (s->closing && sl_now() > s->close_by) {
+        release_main(s, w);
+        return true;
+    }
+    if (!s->initial || PyErr_CheckSignals() == 0)
+        return false;
+    set_tempval(main, bomb_from_error());
+    release_main(s, w);
+    return true;
+}
+
+static void signals_due(sl_lane *lane)
+{
+    container(scheduler, lane, lane)->signals_due = true;
+}
+
+#if COMPAT_SWAP_KEEPS_GIL
+/* How long the GIL is on offer to a stray, in looks at who has it: about
+ * 30 us, the time in which a woken thread gets there. */
+enum { OFFER_LOOKS = 3000 };
+
+static void offer(sl_worker *w)
+{
+    if (!sl_load_relaxed(&w->native.lane->strays))
+        return;
+    sl_store_relaxed32(&w->switching, 1); /* away, but not blocked */
+    PyThreadState *ts = PyEval_SaveThread();
+    for (int i = 0; i < OFFER_LOOKS && !_PyThreadState_UncheckedGet(); i++)
+        sl_cpu_pause();
+    PyEval_RestoreThread(ts);
+    sl_store_release32(&w->switching, 0);
+}
+#endif
+
+static bool away(sl_worker *w, sl_carrier *c)
+{
+    return compat_detached(c->env);
+}
+
+static bool may_hand_off(sl_lane *lane, sl_tasklet *base)
+{
+    scheduler *s = container(scheduler, lane, lane);
+    PyTasklet *t = tasklet_of(base);
+    return !t->atomic && !s->switch_trap && !fe.finished;
+}
+
+/* A tasklet computes on the main thread and a signal waits for main. */
+static void relay_signal(sl_lane *lane)
+{
+    scheduler *s = container(scheduler, lane, lane);
+    sl_worker *owner = lane->owner;
+    if (s->initial && owner->current && owner->current != owner->native.tasklet &&
+        compat_signal_stuck(fe.main_ts))
+        compat_relay_signal(owner->current->carrier->env);
+}
+
+static bool signal_stuck(sl_lane *lane)
+{
+    return compat_signal_stuck(fe.main_ts);
+}
+
+static void starved(sl_pool *pool)
+{
+    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
+                         "all %d threads that run tasklets are blocked in the operating system; the other "
+                         "tasklets wait until one returns. Set STACKLESS_THREADS to more than %d to allow "
+                         "more blocking calls at once.",
+                         pool->limit, pool->limit) < 0)
+        PyErr_WriteUnraisable(NULL);
+}
+
+const sl_env python_env = {
+    .attach = attach,
+    .detach = detach,
+    .worker_begin = worker_begin,
+    .worker_end = worker_end,
+    .swap = swap,
+    .carrier_begin = carrier_begin,
+    .carrier_end = carrier_end,
+    .run = run,
+    .no_carrier = no_carrier,
+    .idle = idle,
+    .landed = landed,
+    .signals = signals,
+    .signals_due = signals_due,
+#if COMPAT_SWAP_KEEPS_GIL
+    .offer = offer,
+#endif
+    .away = away,
+    .may_hand_off = may_hand_off,
+    .signal_stuck = signal_stuck,
+    .relay_signal = relay_signal,
+    .starved = starved,
+    .thread_limit = config_threads,
+};

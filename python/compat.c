@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ * The version-dependent parts that need more than a line; see compat.h. */
+#if defined(__has_include)
+#include <patchlevel.h>
+#endif
+#if defined(PY_VERSION_HEX) && PY_VERSION_HEX < 0x030C0000
+#define Py_BUILD_CORE_MODULE 1 /* 3.11: _PyRuntime.gilstate.autoTSSkey */
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#if PY_VERSION_HEX < 0x030C0000
+#include <internal/pycore_runtime.h>
+#endif
+#include <stdbool.h>
+
+#include "compat.h"
+
+#if PY_VERSION_HEX < 0x030C0000
+void compat_set_gilstate_slot(PyThreadState *ts)
+{
+    PyThread_tss_set(&_PyRuntime.gilstate.autoTSSkey, ts);
+}
+#endif
+
+#if PY_VERSION_HEX >= 0x030E0000
+/* 3.14.1 and later; weak, so that an extension built against newer headers
+ * still loads on 3.14.0 and can say what is wrong. */
+#pragma weak PyUnstable_ThreadState_SetStackProtection
+PyAPI_FUNC(int) PyUnstable_ThreadState_SetStackProtection(PyThreadState *, void *, size_t);
+#endif
+
+int compat_set_stack(PyThreadState *ts, char *base, size_t size)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    return PyUnstable_ThreadState_SetStackProtection(ts, base, size);
+#elif PY_VERSION_HEX >= 0x030C0000
+    /* 3.12 and 3.13 count C recursion against a constant that is meant for a
+     * thread's stack of megabytes.  One KiB a level is above what the deepest
+     * paths of CPython itself take; the guard catches the rest. */
+    (void)base;
+    size_t levels = (size - (32 << 10)) / 1024;
+    if (levels < (size_t)ts->c_recursion_remaining)
+        ts->c_recursion_remaining = (int)levels;
+    return 0;
+#else
+    (void)ts, (void)base, (void)size;
+    return 0;
+#endif
+}
+
+bool compat_is_clean(PyThreadState *ts)
+{
+    if (ts->dict || ts->context || ts->async_exc || ts->c_tracefunc || ts->c_profilefunc ||
+        ts->async_gen_firstiter || ts->async_gen_finalizer)
+        return false;
+#if PY_VERSION_HEX >= 0x030D0000
+    if (ts->threading_local_key) /* 3.13: threading.local left the dict */
+        return false;
+#else
+    if (ts->on_delete) /* 3.13 moved it out of sight, to the thread's handle */
+        return false;
+#endif
+    return true;
+}
+
+void compat_relay_signal(PyThreadState *ts)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    /* 3.13 made the eval breaker a word of the thread state and has signals
+     * flagged in the main one alone.  Bit 1 is "signals pending". */
+    __atomic_or_fetch(&ts->eval_breaker, (uintptr_t)2, __ATOMIC_SEQ_CST);
+#else
+    (void)ts;
+#endif
+}
+
+void compat_raise_async(PyThreadState *ts, PyObject *type)
+{
+    /* The only public way goes by thread id, which tasklets share; so the id
+     * is made unique for the length of the call. */
+    unsigned long id = ts->thread_id;
+    ts->thread_id = (unsigned long)(uintptr_t)ts;
+    PyThreadState_SetAsyncExc(ts->thread_id, type);
+    ts->thread_id = id;
+}
+
+const char *compat_unsupported(void)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    if (!PyUnstable_ThreadState_SetStackProtection)
+        return "CPython 3.14.0 takes every stack but a thread's own for an overflow; "
+               "stackless needs 3.14.1 or newer";
+#endif
+    return NULL;
+}

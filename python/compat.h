@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What differs between CPython versions in thread states, the one place where
+ * the front end looks at the version.  Not for anything that has a public
+ * function on every supported version.
+ *
+ * Fields of PyThreadState are read, not written, except where a line below
+ * says why.
+ */
+#ifndef SL_PYTHON_COMPAT_H
+#define SL_PYTHON_COMPAT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#if PY_VERSION_HEX < 0x030B0000
+#error "CPython 3.11 or newer is needed"
+#endif
+
+#if PY_VERSION_HEX < 0x030C0000
+/* Writes the slot that PyGILState_Ensure() reads, which 3.11's
+ * PyThreadState_Swap() leaves alone (3.12 and later move it).  Its address is
+ * private, hence compat.c. */
+void compat_set_gilstate_slot(PyThreadState *ts);
+#endif
+
+/* Makes `ts` the attached thread state of this OS thread.  3.11: the GIL is
+ * kept.  3.12 and later: it is dropped and taken again. */
+static inline void compat_swap(PyThreadState *ts)
+{
+    PyThreadState_Swap(ts);
+#if PY_VERSION_HEX < 0x030C0000
+    compat_set_gilstate_slot(ts);
+#endif
+}
+
+/* Without the GIL: is `ts` detached at this moment? */
+static inline bool compat_detached(PyThreadState *ts)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return *(volatile int *)&ts->state != 1; /* 3.13: 1 is "attached" */
+#elif PY_VERSION_HEX >= 0x030C0000
+    return !ts->_status.active;
+#else
+    /* 3.11 has no mark in the state; this reads who holds the one GIL. */
+    return _PyThreadState_UncheckedGet() != ts;
+#endif
+}
+
+/* 3.11 keeps the GIL in a swap, so a thread that comes back from a blocking
+ * call would wait for the whole switch interval. */
+#define COMPAT_SWAP_KEEPS_GIL (PY_VERSION_HEX < 0x030C0000)
+
+/* Tells `ts` about the C stack that it runs on; once per carrier. */
+int compat_set_stack(PyThreadState *ts, char *base, size_t size);
+
+/* The thread state that a tasklet leaves behind is as new: it can serve the
+ * next one.  False: it has to be destroyed. */
+bool compat_is_clean(PyThreadState *ts);
+
+/* Has the tasklet's thread a context that a copy could differ from empty in? */
+static inline bool compat_has_context(PyThreadState *ts)
+{
+    return ts->context != NULL;
+}
+
+/* A signal handler waits to be run by `main_ts`, which is not attached.  False
+ * on 3.11 and 3.12, where whatever runs on the main OS thread handles it. */
+static inline bool compat_signal_stuck(PyThreadState *main_ts)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return (*(volatile uintptr_t *)&main_ts->eval_breaker & 2) != 0;
+#else
+    (void)main_ts;
+    return false;
+#endif
+}
+
+/* GIL held: makes the eval loop that runs with `ts` on the main OS thread call
+ * the signal handlers.  Nothing to do on 3.11 and 3.12. */
+void compat_relay_signal(PyThreadState *ts);
+
+/* GIL held: raises `type` in whatever Python code next runs with `ts`. */
+void compat_raise_async(PyThreadState *ts, PyObject *type);
+
+/* The default stack size: 3.11 counts C calls and Python calls with one limit
+ * of 1,000, so its stacks must hold as many C frames. */
+#if PY_VERSION_HEX < 0x030C0000
+#define COMPAT_STACK_DEFAULT ((size_t)1 << 20)
+#else
+#define COMPAT_STACK_DEFAULT ((size_t)256 << 10)
+#endif
+
+/* NULL, or why this interpreter cannot run tasklets. */
+const char *compat_unsupported(void);
+
+#endif

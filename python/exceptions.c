@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Bombs (exceptions on their way to another tasklet) and TaskletExit.
+ *
+ * A bomb keeps (type, value, traceback) as they were given; the instance is
+ * made when it explodes, in the tasklet that it hits.
+ */
+#include "pystackless.h"
+
+#include <structmember.h>
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *type, *value, *traceback; /* NULL: None */
+} bomb;
+
+static bomb *bomb_alloc(PyObject *type, PyObject *value, PyObject *tb)
+{
+    bomb *b = PyObject_GC_New(bomb, fe.bomb_type);
+    if (!b)
+        return NULL;
+    b->type = Py_XNewRef(type);
+    b->value = Py_XNewRef(value);
+    b->traceback = Py_XNewRef(tb);
+    PyObject_GC_Track(b);
+    return b;
+}
+
+PyObject *bomb_from_error(void)
+{
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    PyErr_NormalizeException(&type, &value, &tb);
+    if (tb && value)
+        PyException_SetTraceback(value, tb);
+    PyObject *b = (PyObject *)bomb_alloc(type, value, tb);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(tb);
+    return b;
+}
+
+static PyObject *none_to_null(PyObject *o)
+{
+    return o == Py_None ? NULL : o;
+}
+
+PyObject *bomb_from_args(PyObject *exc, PyObject *value, PyObject *tb)
+{
+    value = none_to_null(value);
+    tb = none_to_null(tb);
+    if (tb && !PyTraceBack_Check(tb)) {
+        PyErr_SetString(PyExc_TypeError, "third argument must be a traceback object");
+        return NULL;
+    }
+    if (PyExceptionClass_Check(exc))
+        return (PyObject *)bomb_alloc(exc, value, tb);
+    if (PyExceptionInstance_Check(exc)) {
+        if (value) {
+            PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
+            return NULL;
+        }
+        return (PyObject *)bomb_alloc(PyExceptionInstance_Class(exc), exc, tb);
+    }
+    PyErr_Format(PyExc_TypeError, "exceptions must be classes, or instances, not %s", Py_TYPE(exc)->tp_name);
+    return NULL;
+}
+
+PyObject *bomb_from_class(PyObject *cls, PyObject *args)
+{
+    return (PyObject *)bomb_alloc(cls, args, NULL);
+}
+
+PyObject *bomb_class(PyObject *b)
+{
+    return ((bomb *)b)->type;
+}
+
+bool bomb_is_exit(PyObject *b)
+{
+    PyObject *type = ((bomb *)b)->type;
+    return type && PyExceptionClass_Check(type) && PyObject_IsSubclass(type, fe.tasklet_exit) > 0;
+}
+
+bool bomb_carries(PyObject *b, PyObject *instance)
+{
+    return ((bomb *)b)->value == instance;
+}
+
+void bomb_explode(PyObject *self)
+{
+    bomb *b = (bomb *)self;
+    PyObject *type = Py_XNewRef(b->type), *value = Py_XNewRef(b->value), *tb = Py_XNewRef(b->traceback);
+    Py_DECREF(self);
+    if (!type || !PyExceptionClass_Check(type)) {
+        Py_XDECREF(value);
+        Py_XDECREF(tb);
+        PyErr_Format(PyExc_TypeError, "bomb.type must be an exception class, not %R", type ? type : Py_None);
+        Py_XDECREF(type);
+        return;
+    }
+    PyErr_NormalizeException(&type, &value, &tb);
+    if (value && tb)
+        PyException_SetTraceback(value, tb);
+    PyErr_Restore(type, value, tb);
+}
+
+/* ---- the type ---- */
+
+static PyObject *bomb_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"type", "value", "traceback", NULL};
+    PyObject *t = NULL, *v = NULL, *tb = NULL, *only = NULL;
+    if (PyTuple_GET_SIZE(args) == 1 && PyTuple_Check(PyTuple_GET_ITEM(args, 0)))
+        args = only = PyTuple_GET_ITEM(args, 0);
+    if (!PyArg_ParseTupleAndKeywords(args, only ? NULL : kwargs, "|OOO:bomb", names, &t, &v, &tb))
+        return NULL;
+    return (PyObject *)bomb_alloc(t, v, tb);
+}
+
+static int bomb_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    bomb *b = (bomb *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(b->type);
+    Py_VISIT(b->value);
+    Py_VISIT(b->traceback);
+    return 0;
+}
+
+static int bomb_clear(PyObject *self)
+{
+    bomb *b = (bomb *)self;
+    Py_CLEAR(b->type);
+    Py_CLEAR(b->value);
+    Py_CLEAR(b->traceback);
+    return 0;
+}
+
+static void bomb_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    bomb_clear(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyObject *bomb_reduce(PyObject *self, PyObject *unused)
+{
+    bomb *b = (bomb *)self;
+    return Py_BuildValue("(O()(OOO))", fe.bomb_type, b->type ? b->type : Py_None,
+                         b->value ? b->value : Py_None, Py_None); /* tracebacks do not pickle */
+}
+
+static PyObject *bomb_setstate(PyObject *self, PyObject *state)
+{
+    bomb *b = (bomb *)self;
+    PyObject *t, *v, *tb;
+    if (!PyArg_ParseTuple(state, "OOO:__setstate__", &t, &v, &tb))
+        return NULL;
+    Py_XSETREF(b->type, Py_NewRef(t));
+    Py_XSETREF(b->value, Py_NewRef(v));
+    Py_XSETREF(b->traceback, Py_NewRef(tb));
+    return Py_NewRef(self);
+}
+
+static PyMemberDef bomb_members[] = {
+    {"type", T_OBJECT, offsetof(bomb, type), READONLY, "The exception class, or None."},
+    {"value", T_OBJECT, offsetof(bomb, value), READONLY, "Its instance or constructor argument, or None."},
+    {"traceback", T_OBJECT, offsetof(bomb, traceback), READONLY, "A traceback, or None."},
+    {NULL},
+};
+
+static PyMethodDef bomb_methods[] = {
+    {"__reduce__", bomb_reduce, METH_NOARGS, "Pickle support; the traceback is left out."},
+    {"__setstate__", bomb_setstate, METH_O, "Pickle support."},
+    {NULL},
+};
+
+static PyType_Slot bomb_slots[] = {
+    {Py_tp_doc, "bomb(type=None, value=None, traceback=None)\n--\n\n"
+                "An exception on its way to another tasklet. A bomb that becomes the tempval of a\n"
+                "tasklet, or is sent over a channel, is raised in who receives it. A single tuple\n"
+                "argument is unpacked."},
+    {Py_tp_new, bomb_new},
+    {Py_tp_traverse, bomb_traverse},
+    {Py_tp_clear, bomb_clear},
+    {Py_tp_dealloc, bomb_dealloc},
+    {Py_tp_members, bomb_members},
+    {Py_tp_methods, bomb_methods},
+    {0, NULL},
+};
+
+static PyType_Spec bomb_spec = {
+    .name = "stackless.bomb",
+    .basicsize = sizeof(bomb),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = bomb_slots,
+};
+
+int exceptions_init(PyObject *module)
+{
+    fe.bomb_type = (PyTypeObject *)PyType_FromSpec(&bomb_spec);
+    fe.tasklet_exit = PyErr_NewExceptionWithDoc(
+        "builtins.TaskletExit",
+        "Raised in a tasklet to end it. Ends it silently; on a main tasklet it is not\n"
+        "caught and ends the thread.",
+        PyExc_SystemExit, NULL);
+    PyObject *builtins = PyImport_ImportModule("builtins"); /* where programs look for it */
+    int rc = -1;
+    if (fe.bomb_type && fe.tasklet_exit && builtins)
+        rc = PyObject_SetAttrString(builtins, "TaskletExit", fe.tasklet_exit) < 0 ||
+                     PyModule_AddObjectRef(module, "TaskletExit", fe.tasklet_exit) < 0 ||
+                     PyModule_AddObjectRef(module, "bomb", (PyObject *)fe.bomb_type) < 0
+                 ? -1
+                 : 0;
+    Py_XDECREF(builtins);
+    return rc;
+}

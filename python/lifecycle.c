@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The end of the process and fork: what becomes of tasklets and threads.
+ */
+#include "pystackless.h"
+
+/* How long exit waits for a tasklet that keeps the lane, nanoseconds. */
+static const int64_t EXIT_PATIENCE = 500 * 1000 * 1000;
+
+/* ---- interpreter exit (11) ---- */
+
+/* A started tasklet of `s` that has not been asked to end yet, or NULL. */
+static PyTasklet *next_victim(scheduler *s)
+{
+    for (sl_carrier *c = s->lane.busy; c; c = c->next) {
+        PyTasklet *t = c->tasklet ? tasklet_of(c->tasklet) : NULL;
+        if (t && !t->killed_at_exit)
+            return t;
+    }
+    return NULL;
+}
+
+/* Main comes back from a wait that a signal ended, while somebody keeps the
+ * lane on another thread: that one is told to end, and main waits a little. */
+static bool regain_lane(scheduler *s)
+{
+    sl_worker *w = sl_self(), *host = sl_lane_host(&s->lane);
+    if (w->lane)
+        return true;
+    if (host->current)
+        compat_raise_async(host->current->carrier->env, fe.tasklet_exit);
+    s->closing = true;
+    s->close_by = sl_now() + EXIT_PATIENCE;
+    sl_rejoin(w, &s->main->base);
+    after_landing(s);
+    s->closing = false;
+    return sl_self()->lane != NULL;
+}
+
+static void kill_all(scheduler *s)
+{
+    PyTasklet *t;
+    while ((t = next_victim(s)) != NULL) {
+        t->killed_at_exit = true;
+        Py_INCREF(t);
+        if (tasklet_kill(t, false) < 0)
+            PyErr_WriteUnraisable((PyObject *)t);
+        Py_DECREF(t);
+        if (!sl_self()->lane)
+            break; /* main was blocked on the way: enough */
+    }
+}
+
+static PyObject *shut_down(PyObject *module, PyObject *unused)
+{
+    scheduler *s = fe.initial;
+    sl_worker *w = sl_self();
+    if (!s || fe.finished || w != &s->worker || w->current != &s->main->base) {
+        fe.finished = true;
+        Py_RETURN_NONE;
+    }
+    s->switch_trap = 0;
+    s->main->block_trap = true; /* nothing would ever wake it */
+    if (regain_lane(s))
+        kill_all(s);
+    fe.finished = true;
+    if (s->lane.pool && sl_self()->lane)
+        sl_pool_stop(&s->pool, sl_self());
+    Py_RETURN_NONE;
+}
+
+/* ---- fork ---- */
+
+/* What belongs to threads that do not exist here, or to tasklets that the
+ * child goes on without.  CPython has freed every thread state but ours. */
+static void abandon(scheduler *s, PyTasklet *survivor)
+{
+    sl_lane *lane = &s->lane;
+    for (sl_carrier *c = lane->busy; c; c = c->next) {
+        PyTasklet *t = c->tasklet ? tasklet_of(c->tasklet) : NULL;
+        if (!t || t == survivor)
+            continue;
+        t->base.carrier = NULL;
+        t->execution = EXEC_NONE; /* its frames are gone with its thread state */
+        if (t->base.place == SL_IN_QUEUE)
+            channel_remove(t->channel, t); /* the reference is lost with the stack that held it */
+        if (t->base.place != SL_IN_RING)
+            t->base.place = SL_NOWHERE;
+        t->wait = NULL;
+    }
+    while (lane->current) {
+        PyTasklet *t = tasklet_of(lane->current);
+        sl_lane_unlink(lane, &t->base);
+        if (t != survivor)
+            Py_DECREF(t);
+    }
+    lane->busy = lane->free = lane->free_last = lane->condemned = NULL;
+    lane->nbusy = lane->nfree = lane->deferred = 0;
+    sl_timers_free(&lane->timers);
+    if (lane->netpoll)
+        sl_netpoll_destroy(lane->netpoll); /* the epoll instance is shared with the parent */
+    lane->netpoll = NULL;
+    sl_store_relaxed(&lane->waiting, 0);
+    sl_store_relaxed(&lane->strays, 0);
+    s->nwatchdogs = 0;
+    s->last_blocked = NULL;
+    s->parked = s->closing = false;
+    s->corpses = NULL;
+}
+
+/* `t` is all there is: it becomes the main tasklet of its scheduler, on the
+ * stack where it stands. */
+static void become_main(scheduler *s, PyTasklet *t)
+{
+    sl_worker *w = sl_self();
+    PyTasklet *old = s->main;
+    if (old != t) {
+        old->is_main = false;
+        old->execution = EXEC_NONE;
+        old->base.carrier = NULL;
+        old->base.home = NULL;
+        old->base.place = SL_NOWHERE;
+        w->native.context = t->base.carrier->context;
+        w->native.env = t->base.carrier->env;
+        w->native.lane = &s->lane;
+        w->native.tasklet = &t->base;
+        t->base.carrier = &w->native;
+        t->is_main = true;
+        s->main = (PyTasklet *)Py_NewRef(t);
+        Py_DECREF(old);
+    }
+    t->base.home = w;
+    t->base.place = SL_NOWHERE;
+    w->current = &t->base;
+    w->lane = &s->lane;
+    w->deferred = NULL;
+    sl_store_ptr(&w->on, &w->native);
+    if (s->lane.pool)
+        sl_pool_after_fork(&s->pool, w);
+    sl_store_ptr(&s->lane.host, w);
+    s->lane.owner = w;
+    sl_lane_append(&s->lane, &t->base); /* with the reference it had */
+    s->initial = true;
+    s->thread_id = PyThread_get_thread_ident();
+    fe.initial = s;
+}
+
+static PyObject *after_fork_in_child(PyObject *module, PyObject *unused)
+{
+    sl_worker *w = sl_self();
+    PyTasklet *t = w && w->current ? tasklet_of(w->current) : NULL;
+    scheduler *own = t ? scheduler_of(t) : NULL;
+    sl_stack_pool_after_fork(fe.stacks);
+    fe.epoch++;
+    fe.main_thread_id = PyThread_get_thread_ident();
+    fe.main_ts = PyThreadState_Get();
+    fe.initial = NULL;
+    for (scheduler *s = fe.schedulers; s; s = s->next) {
+        abandon(s, t);
+        if (s != own)
+            s->dead = true;
+    }
+    fe.schedulers = own;
+    if (own) {
+        own->next = NULL;
+        become_main(own, t);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"_shut_down", shut_down, METH_NOARGS, "At exit: kills what is left and ends the pool's threads."},
+    {"_after_fork_in_child", after_fork_in_child, METH_NOARGS, "Leaves the forking tasklet alone in the child."},
+    {NULL},
+};
+
+static int call_with(const char *module, const char *function, PyObject *args, PyObject *kwargs)
+{
+    PyObject *m = PyImport_ImportModule(module);
+    PyObject *f = m ? PyObject_GetAttrString(m, function) : NULL;
+    PyObject *r = f ? PyObject_Call(f, args, kwargs) : NULL;
+    Py_XDECREF(m);
+    Py_XDECREF(f);
+    Py_XDECREF(r);
+    return r ? 0 : -1;
+}
+
+int lifecycle_init(PyObject *module)
+{
+    if (PyModule_AddFunctions(module, functions) < 0)
+        return -1;
+    PyObject *down = PyObject_GetAttrString(module, "_shut_down");
+    PyObject *child = PyObject_GetAttrString(module, "_after_fork_in_child");
+    PyObject *one = down ? PyTuple_Pack(1, down) : NULL, *none = PyTuple_New(0);
+    PyObject *kwargs = child ? Py_BuildValue("{sO}", "after_in_child", child) : NULL;
+    int rc = one && none && kwargs && call_with("atexit", "register", one, NULL) == 0 &&
+                     call_with("os", "register_at_fork", none, kwargs) == 0
+                 ? 0
+                 : -1;
+    Py_XDECREF(down);
+    Py_XDECREF(child);
+    Py_XDECREF(one);
+    Py_XDECREF(none);
+    Py_XDECREF(kwargs);
+    return rc;
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The ring rules (specification, section 1): who runs when a tasklet switches,
+ * blocks, removes itself or waits in run().  Not here: what happens when a
+ * tasklet's function ends (body.c) and the machine's part (sched/).
+ */
+#include "pystackless.h"
+
+void set_tempval(PyTasklet *t, PyObject *value)
+{
+    Py_XSETREF(t->tempval, value);
+}
+
+PyObject *take_tempval(PyTasklet *t)
+{
+    PyObject *v = t->tempval;
+    t->tempval = NULL;
+    if (!v)
+        Py_RETURN_NONE;
+    if (__builtin_expect(is_bomb(v), 0)) {
+        bomb_explode(v);
+        return NULL;
+    }
+    return v;
+}
+
+bool trapped(PyTasklet *t)
+{
+    if (__builtin_expect(scheduler_of(t)->switch_trap == 0, 1))
+        return false;
+    PyErr_SetString(PyExc_RuntimeError, "switch_trap");
+    return true;
+}
+
+/* ---- entering ---- */
+
+static PyTasklet *rejoin(PyTasklet *t)
+{
+    scheduler *s = scheduler_of(t);
+    sl_worker *w = sl_rejoin(sl_self(), &t->base);
+    after_landing(s);
+    if (t->tempval && is_bomb(t->tempval)) {
+        take_tempval(t);
+        return NULL;
+    }
+    if (!w->lane) {
+        PyErr_SetString(PyExc_RuntimeError, "the interpreter exits while another tasklet keeps the lane");
+        return NULL;
+    }
+    return t;
+}
+
+PyTasklet *enter_slow(PyTasklet *t)
+{
+    sl_worker *w = sl_self();
+    scheduler *s = scheduler_of(t);
+    if (!w->current) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "cannot switch here: a signal handler or finalizer runs while its tasklet waits");
+        return NULL;
+    }
+    if (!w->lane && !(t = rejoin(t)))
+        return NULL;
+    if (s->signals_due && sl_self() == s->lane.owner) {
+        s->signals_due = false;
+        if (PyErr_CheckSignals() < 0)
+            return NULL;
+    }
+    return t;
+}
+
+/* ---- corpses ---- */
+
+void add_corpse(scheduler *s, PyTasklet *t)
+{
+    if (t->next_corpse || s->corpses == t) {
+        Py_DECREF(t); /* still listed: one reference is enough */
+        return;
+    }
+    t->next_corpse = s->corpses;
+    s->corpses = t;
+}
+
+void drop_corpses(scheduler *s)
+{
+    while (s->corpses) {
+        PyTasklet *t = s->corpses;
+        s->corpses = t->next_corpse;
+        t->next_corpse = NULL;
+        PyObject *type, *value, *tb;
+        PyErr_Fetch(&type, &value, &tb);
+        Py_DECREF(t);
+        PyErr_Restore(type, value, tb);
+    }
+    if (sl_carrier_due(&s->lane) && sl_self()->lane == &s->lane)
+        sl_carrier_reap(&s->lane);
+}
+
+/* ---- making runnable ---- */
+
+bool unblock(PyTasklet *t)
+{
+    if (t->base.place == SL_IN_QUEUE)
+        channel_remove(t->channel, t);
+    else if (t->base.place == SL_IN_WAIT)
+        wait_cancel(t);
+    else
+        return false;
+    return true;
+}
+
+void make_runnable(PyTasklet *t)
+{
+    if (!unblock(t)) {
+        if (t->base.place != SL_NOWHERE)
+            return; /* in the ring, or on its way there */
+        Py_INCREF(t);
+    }
+    sl_lane_append(t->base.lane, &t->base);
+}
+
+/* ---- the empty ring (1.5, 1.4-5, 18.4) ---- */
+
+PyTasklet *watchdog_or_main(scheduler *s)
+{
+    return s->nwatchdogs ? s->watchdogs[s->nwatchdogs - 1] : s->main;
+}
+
+static void plant_error(PyTasklet *t, const char *text)
+{
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    PyErr_SetString(PyExc_RuntimeError, text);
+    set_tempval(t, bomb_from_error());
+    PyErr_Restore(type, value, tb);
+}
+
+/* The ring has emptied because a tasklet ended (or what it waited for did). */
+static bool resolve_after_end(PyTasklet *w)
+{
+    if (w->base.place == SL_IN_QUEUE)
+        plant_error(w, w->blocked > 0
+                           ? "the main tasklet is sending without a receiver available."
+                           : "the main tasklet is receiving without a sender available.");
+    make_runnable(w);
+    return true;
+}
+
+bool resolve_empty_ring(scheduler *s, PyTasklet *prev)
+{
+    if (s->lane.current)
+        return true;
+    s->last_blocked = prev;
+    if (sl_lane_expects(&s->lane))
+        return false;
+    PyTasklet *w = watchdog_or_main(s);
+    bool floating = w->base.place == SL_NOWHERE;
+    if (!prev && !(floating && s->threadblock))
+        return resolve_after_end(w);
+    if (floating && !s->threadblock) {
+        if (prev != w && prev->tempval && is_bomb(prev->tempval)) {
+            set_tempval(w, prev->tempval);
+            prev->tempval = NULL;
+        }
+        make_runnable(w);
+        return true;
+    }
+    s->parked = true;
+    if (!threads_all_parked(s))
+        return false;
+    s->parked = false;
+    if (!prev || (floating && s->initial))
+        return resolve_after_end(w);
+    plant_error(prev, "Deadlock: the last runnable tasklet cannot be blocked.");
+    make_runnable(prev);
+    return true;
+}
+
+/* ---- switching ---- */
+
+PyObject *switch_to(PyTasklet *prev, PyTasklet *next)
+{
+    scheduler *s = scheduler_of(prev);
+    if (prev->is_main && s->lane.pool && !sl_load_relaxed(&s->lane.watched))
+        sl_pool_watch(s->lane.pool); /* signals while main is away */
+    if (next) {
+        if (next->base.place != SL_IN_RING)
+            make_runnable(next);
+        if (next->base.place == SL_IN_RING) /* else it waits for its thread */
+            s->lane.current = &next->base;
+    }
+    if (!s->lane.current)
+        resolve_empty_ring(s, prev);
+    sl_dispatch(sl_self(), &prev->base);
+    s->parked = false;
+    after_landing(s);
+    return take_tempval(prev);
+}
+
+PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove)
+{
+    scheduler *s = scheduler_of(t);
+    sl_tasklet *next = t->base.next;
+    if (!retval)
+        retval = (PyObject *)t;
+    if (next != &t->base || remove) {
+        if ((next != &t->base || sl_lane_expects(&s->lane) || t != s->main) && trapped(t))
+            return NULL;
+    }
+    set_tempval(t, Py_NewRef(retval));
+    if (!remove)
+        return switch_to(t, tasklet_of(next));
+    sl_lane_unlink(&s->lane, &t->base);
+    add_corpse(s, t);
+    return switch_to(t, NULL);
+}
+
+/* ---- run() ---- */
+
+static int push_watchdog(scheduler *s, PyTasklet *t)
+{
+    if (s->nwatchdogs == s->watchdogs_size) {
+        int size = s->watchdogs_size ? 2 * s->watchdogs_size : 8;
+        PyTasklet **grown = PyMem_Resize(s->watchdogs, PyTasklet *, (size_t)size);
+        if (!grown) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        s->watchdogs = grown;
+        s->watchdogs_size = size;
+    }
+    s->watchdogs[s->nwatchdogs++] = (PyTasklet *)Py_NewRef(t);
+    return 0;
+}
+
+/* Pops down to and including `t`; deeper ones notice when they run. */
+static void pop_watchdogs(scheduler *s, PyTasklet *t)
+{
+    int at = s->nwatchdogs;
+    while (at > 0 && s->watchdogs[at - 1] != t)
+        at--;
+    if (!at)
+        return; /* an outer one has popped it */
+    while (s->nwatchdogs >= at) {
+        PyTasklet *deeper = s->watchdogs[--s->nwatchdogs];
+        if (deeper != t && deeper->base.place == SL_NOWHERE && is_alive(deeper))
+            make_runnable(deeper);
+        Py_DECREF(deeper);
+    }
+}
+
+PyObject *run_loop(PyTasklet *t, bool threadblock)
+{
+    scheduler *s = scheduler_of(t);
+    bool alone = t->base.next == &t->base;
+    if (alone && !sl_lane_expects(&s->lane) && !threadblock)
+        Py_RETURN_NONE;
+    if (trapped(t) || push_watchdog(s, t) < 0)
+        return NULL;
+    bool outer = s->threadblock;
+    s->threadblock = threadblock;
+    set_tempval(t, NULL);
+    sl_lane_unlink(&s->lane, &t->base);
+    Py_DECREF(t); /* the ring's; the watchdog list has one */
+    PyObject *v = switch_to(t, NULL);
+    s->threadblock = outer;
+    pop_watchdogs(s, t);
+    if (!v)
+        return NULL;
+    Py_DECREF(v);
+    Py_RETURN_NONE;
+}

@@ -1,0 +1,622 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The tasklet type: life cycle and methods.  Attributes are in
+ * tasklet_attrs.c, the ring rules in schedule.c.
+ */
+#include "pystackless.h"
+
+#include <structmember.h>
+
+/* ---- creation ---- */
+
+static void join_scheduler(PyTasklet *t, scheduler *s)
+{
+    t->base.lane = &s->lane;
+    s->refs++;
+}
+
+/* `creator` is the calling tasklet, or NULL while a scheduler is being made. */
+static PyTasklet *alloc(PyTypeObject *type, scheduler *s)
+{
+    PyTasklet *t = (PyTasklet *)type->tp_alloc(type, 0); /* zeroed */
+    if (t) {
+        join_scheduler(t, s);
+        s->spawned++;
+    }
+    return t;
+}
+
+PyTasklet *tasklet_new_main(scheduler *s)
+{
+    PyTasklet *t = alloc(fe.tasklet_type, s);
+    if (!t)
+        return NULL;
+    t->is_main = true;
+    t->execution = EXEC_STARTED;
+    t->base.carrier = &s->worker.native;
+    t->base.home = &s->worker;
+    Py_INCREF(t); /* the ring's */
+    sl_lane_append(&s->lane, &t->base);
+    return t;
+}
+
+static PyObject *tasklet_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyTasklet *current = current_tasklet();
+    return current ? (PyObject *)alloc(type, scheduler_of(current)) : NULL;
+}
+
+/* contextvars: a copy of the creator's context, taken now. */
+static int inherit_context(PyTasklet *t)
+{
+    if (t->context || !compat_has_context(PyThreadState_Get()))
+        return 0;
+    t->context = PyContext_CopyCurrent();
+    return t->context ? 0 : -1;
+}
+
+void tasklet_set_dead(PyTasklet *t)
+{
+    t->execution = EXEC_NONE;
+    Py_CLEAR(t->tempval);
+    Py_CLEAR(t->func);
+    Py_CLEAR(t->args);
+    Py_CLEAR(t->kwargs);
+    Py_CLEAR(t->context);
+}
+
+/* ---- bind, setup ---- */
+
+static bool is_running(PyTasklet *t)
+{
+    sl_worker *host = sl_lane_host(t->base.lane);
+    return host->current == &t->base || t->base.place == SL_STRAY;
+}
+
+static int refuse(const char *text)
+{
+    PyErr_SetString(PyExc_RuntimeError, text);
+    return -1;
+}
+
+static int may_bind(PyTasklet *t, bool unbinds)
+{
+    if (t->execution == EXEC_STARTED && !scheduler_of(t)->dead) {
+        if (is_running(t))
+            return refuse("can't (re)bind the current tasklet");
+        if (t->base.place == SL_IN_RING || t->base.place == SL_IN_QUEUE)
+            return refuse("tasklet is scheduled");
+        if (t->is_main && unbinds)
+            return refuse("can't unbind the main tasklet");
+        return refuse("tasklet has C state on its stack");
+    }
+    if (t->base.place != SL_NOWHERE)
+        return refuse("tasklet is scheduled");
+    return 0;
+}
+
+/* Binds arguments too; `args` a tuple, `kwargs` a dict or NULL. */
+static int make_fresh(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs)
+{
+    if (scheduler_of(t)->dead)
+        return refuse("tasklet has no thread");
+    if (!func)
+        func = t->func ? t->func : t->tempval;
+    if (!func || !PyCallable_Check(func))
+        return refuse("the tasklet was not bound to a function");
+    if (inherit_context(t) < 0)
+        return -1;
+    Py_INCREF(func);
+    Py_XSETREF(t->args, Py_NewRef(args));
+    Py_XSETREF(t->kwargs, kwargs && PyDict_GET_SIZE(kwargs) ? Py_NewRef(kwargs) : NULL);
+    Py_XSETREF(t->func, func);
+    Py_CLEAR(t->tempval);
+    t->execution = EXEC_FRESH;
+    return 0;
+}
+
+static int bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs)
+{
+    func = func == Py_None ? NULL : func;
+    args = args == Py_None ? NULL : args;
+    kwargs = kwargs == Py_None ? NULL : kwargs;
+    if (func && !PyCallable_Check(func)) {
+        PyErr_SetString(PyExc_TypeError, "tasklet function must be a callable or None");
+        return -1;
+    }
+    if (args && !PyTuple_Check(args)) {
+        PyErr_SetString(PyExc_TypeError, "tasklet args must be a tuple or None");
+        return -1;
+    }
+    if (kwargs && !PyDict_Check(kwargs)) {
+        PyErr_SetString(PyExc_TypeError, "tasklet kwargs must be a dictionary or None");
+        return -1;
+    }
+    if (may_bind(t, !args && !kwargs) < 0)
+        return -1;
+    if (!args && !kwargs) {
+        tasklet_set_dead(t);
+        t->tempval = Py_XNewRef(func);
+        return func ? inherit_context(t) : 0;
+    }
+    Py_CLEAR(t->context);
+    PyObject *none = args ? Py_NewRef(args) : PyTuple_New(0);
+    int rc = none ? make_fresh(t, func, none, kwargs) : -1;
+    Py_XDECREF(none);
+    return rc;
+}
+
+static int parse_bind(PyObject *args, PyObject *kwargs, const char *format, PyObject **out)
+{
+    static char *names[] = {"func", "args", "kwargs", NULL};
+    out[0] = out[1] = out[2] = Py_None;
+    return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &out[0], &out[1], &out[2]) ? 0 : -1;
+}
+
+static int tasklet_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *p[3];
+    if (parse_bind(args, kwargs, "|OOO:tasklet", p) < 0)
+        return -1;
+    return bind((PyTasklet *)self, p[0], p[1], p[2]);
+}
+
+static PyObject *tasklet_bind(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *p[3];
+    if (parse_bind(args, kwargs, "|OOO:bind", p) < 0 || bind((PyTasklet *)self, p[0], p[1], p[2]) < 0)
+        return NULL;
+    return Py_NewRef(self);
+}
+
+/* tasklet(func) of the exact type, without a tuple of arguments. */
+static PyObject *tasklet_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names)
+{
+    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
+    if (n == 1 && !names && PyCallable_Check(args[0])) {
+        PyObject *self = tasklet_new((PyTypeObject *)type, NULL, NULL);
+        if (!self)
+            return NULL;
+        ((PyTasklet *)self)->tempval = Py_NewRef(args[0]);
+        if (inherit_context((PyTasklet *)self) < 0)
+            Py_CLEAR(self);
+        return self;
+    }
+    PyObject *tuple = PyTuple_New(n), *kwargs = names ? PyDict_New() : NULL, *self = NULL;
+    if (!tuple || (names && !kwargs))
+        goto done;
+    for (Py_ssize_t i = 0; i < n; i++)
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+    for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); i++)
+        if (PyDict_SetItem(kwargs, PyTuple_GET_ITEM(names, i), args[n + i]) < 0)
+            goto done;
+    self = tasklet_new((PyTypeObject *)type, NULL, NULL);
+    if (self && tasklet_init(self, tuple, kwargs) < 0)
+        Py_CLEAR(self);
+done:
+    Py_XDECREF(tuple);
+    Py_XDECREF(kwargs);
+    return self;
+}
+
+static PyObject *tasklet_setup(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyTasklet *t = (PyTasklet *)self;
+    if (is_alive(t)) {
+        refuse("tasklet is alive");
+        return NULL;
+    }
+    if (t->execution == EXEC_STARTED) {
+        refuse("tasklet has no thread");
+        return NULL;
+    }
+    if (make_fresh(t, NULL, args, kwargs) < 0)
+        return NULL;
+    make_runnable(t);
+    return Py_NewRef(self);
+}
+
+/* ---- insert, remove, run, switch ---- */
+
+/* Errors that running `t` would have; for dead threads the text differs. */
+static int may_run(PyTasklet *t, const char *no_thread)
+{
+    if (t->base.place == SL_IN_QUEUE)
+        return refuse("You cannot run a blocked tasklet");
+    if (scheduler_of(t)->dead)
+        return refuse(no_thread);
+    if (t->execution == EXEC_NONE)
+        return refuse("You cannot run an unbound(dead) tasklet");
+    return 0;
+}
+
+static PyObject *tasklet_insert(PyObject *self, PyObject *unused)
+{
+    PyTasklet *t = (PyTasklet *)self;
+    if (may_run(t, "Target thread isn't initialized") < 0)
+        return NULL;
+    make_runnable(t);
+    return Py_NewRef(self);
+}
+
+static PyObject *tasklet_remove(PyObject *self, PyObject *unused)
+{
+    PyTasklet *t = (PyTasklet *)self;
+    if (scheduler_of(t)->dead)
+        return Py_NewRef(self);
+    if (t->base.place == SL_IN_QUEUE) {
+        refuse("You cannot remove a blocked tasklet.");
+        return NULL;
+    }
+    if (is_running(t)) {
+        refuse("The current tasklet cannot be removed.");
+        return NULL;
+    }
+    if (t->base.place == SL_IN_RING) {
+        sl_lane_unlink(t->base.lane, &t->base);
+        Py_DECREF(t); /* the ring's; `self` is still held by the caller */
+    }
+    return Py_NewRef(self);
+}
+
+/* run() on another thread's tasklet: next there, or first if it sleeps. */
+static void run_elsewhere(PyTasklet *t)
+{
+    sl_lane *lane = t->base.lane;
+    if (t->base.place == SL_IN_RING)
+        return;
+    if (!unblock(t))
+        Py_INCREF(t);
+    if (sl_load_relaxed(&lane->idle) || !lane->current)
+        sl_lane_append_head(lane, &t->base);
+    else
+        sl_lane_append_next(lane, &t->base);
+}
+
+static PyObject *tasklet_run(PyObject *self, PyObject *unused)
+{
+    PyTasklet *t = (PyTasklet *)self, *current = current_tasklet();
+    if (!current || may_run(t, "tasklet has no thread") < 0)
+        return NULL;
+    if (scheduler_of(t) != scheduler_of(current)) {
+        run_elsewhere(t);
+        Py_RETURN_NONE;
+    }
+    if (t == current)
+        Py_RETURN_NONE;
+    if (!enter() || may_run(t, "tasklet has no thread") < 0 || trapped(current))
+        return NULL;
+    return switch_to(current, t);
+}
+
+static PyObject *tasklet_switch(PyObject *self, PyObject *unused)
+{
+    PyTasklet *t = (PyTasklet *)self, *current = current_tasklet();
+    if (!current || may_run(t, "tasklet has no thread") < 0)
+        return NULL;
+    if (scheduler_of(t) != scheduler_of(current)) {
+        refuse("can't switch to a different thread.");
+        return NULL;
+    }
+    if (t == current)
+        Py_RETURN_NONE;
+    if (!enter() || may_run(t, "tasklet has no thread") < 0 || trapped(current))
+        return NULL;
+    sl_lane_unlink(current->base.lane, &current->base);
+    add_corpse(scheduler_of(current), current);
+    return switch_to(current, t);
+}
+
+/* ---- throw, kill ---- */
+
+/* A stray runs, or will when its call returns: it cannot be switched to. */
+static PyObject *throw_at_stray(PyTasklet *t, PyObject *bomb)
+{
+    if (bomb_is_exit(bomb)) {
+        compat_raise_async(t->base.carrier->env, bomb_class(bomb));
+        Py_DECREF(bomb);
+    } else {
+        set_tempval(t, bomb); /* raised at its next scheduling point */
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *throw_at_dead(PyTasklet *t, PyObject *bomb)
+{
+    bool ends = bomb_is_exit(bomb) && t->execution == EXEC_NONE;
+    Py_DECREF(bomb);
+    if (ends)
+        Py_RETURN_NONE;
+    refuse(scheduler_of(t)->dead ? "tasklet has no thread" : "You cannot throw to a dead tasklet");
+    return NULL;
+}
+
+PyObject *tasklet_throw_bomb(PyTasklet *t, PyObject *bomb, bool pending)
+{
+    PyTasklet *current = current_tasklet();
+    if (!bomb)
+        return NULL;
+    if (t == current && sl_self()->current) {
+        bomb_explode(bomb);
+        return NULL;
+    }
+    if (!is_alive(t))
+        return throw_at_dead(t, bomb);
+    pending = pending || !current || scheduler_of(t) != scheduler_of(current);
+    if (!pending && t->base.place != SL_STRAY) {
+        if (!enter() || trapped(current)) {
+            Py_DECREF(bomb);
+            return NULL;
+        }
+        if (!is_alive(t))
+            return throw_at_dead(t, bomb);
+    }
+    if (t->base.place == SL_STRAY)
+        return throw_at_stray(t, bomb);
+    set_tempval(t, bomb);
+    if (pending) {
+        make_runnable(t);
+        Py_RETURN_NONE;
+    }
+    return switch_to(current, t);
+}
+
+static PyObject *tasklet_throw(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"exc", "val", "tb", "pending", NULL};
+    PyObject *exc, *val = Py_None, *tb = Py_None;
+    int pending = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OOp:throw", names, &exc, &val, &tb, &pending))
+        return NULL;
+    return tasklet_throw_bomb((PyTasklet *)self, bomb_from_args(exc, val, tb), pending);
+}
+
+static PyObject *tasklet_raise_exception(PyObject *self, PyObject *args)
+{
+    if (PyTuple_GET_SIZE(args) < 1) {
+        PyErr_SetString(PyExc_TypeError, "raise_exception() takes at least 1 argument");
+        return NULL;
+    }
+    PyObject *cls = PyTuple_GET_ITEM(args, 0);
+    if (!PyExceptionClass_Check(cls)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "tasklet.raise_exception needs Exception or string subclass as first parameter");
+        return NULL;
+    }
+    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
+    if (!rest)
+        return NULL;
+    PyObject *bomb = bomb_from_class(cls, rest);
+    Py_DECREF(rest);
+    return tasklet_throw_bomb((PyTasklet *)self, bomb, false);
+}
+
+int tasklet_kill(PyTasklet *t, bool pending)
+{
+    if (scheduler_of(t)->dead) {
+        tasklet_set_dead(t);
+        return 0;
+    }
+    PyObject *r = tasklet_throw_bomb(t, bomb_from_class(fe.tasklet_exit, NULL), pending);
+    Py_XDECREF(r);
+    return r ? 0 : -1;
+}
+
+static PyObject *tasklet_kill_method(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"pending", NULL};
+    int pending = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p:kill", names, &pending) ||
+        tasklet_kill((PyTasklet *)self, pending) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- flags ---- */
+
+static PyObject *set_flag(PyObject *value, bool *flag, const char *text)
+{
+    if (!PyLong_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, text);
+        return NULL;
+    }
+    bool old = *flag;
+    *flag = PyObject_IsTrue(value);
+    return PyBool_FromLong(old);
+}
+
+static PyObject *tasklet_set_atomic(PyObject *self, PyObject *value)
+{
+    return set_flag(value, &((PyTasklet *)self)->atomic, "set_atomic needs exactly one bool or integer");
+}
+
+static PyObject *tasklet_set_ignore_nesting(PyObject *self, PyObject *value)
+{
+    return set_flag(value, &((PyTasklet *)self)->ignore_nesting,
+                    "set_ignore_nesting needs exactly one bool or integer");
+}
+
+static PyObject *tasklet_pin(PyObject *self, PyObject *args)
+{
+    PyTasklet *t = (PyTasklet *)self;
+    int pinned = 1;
+    if (!PyArg_ParseTuple(args, "|p:pin", &pinned))
+        return NULL;
+    bool was = t->base.home != NULL;
+    if (t->is_main)
+        return PyBool_FromLong(1); /* always */
+    sl_worker *w = sl_self();
+    if (!w || w->current != &t->base) {
+        refuse("only the running tasklet can be pinned: call it on getcurrent()");
+        return NULL;
+    }
+    t->base.home = pinned ? w : NULL;
+    return PyBool_FromLong(was);
+}
+
+/* ---- lifetime ---- */
+
+/* The last reference to a started tasklet has gone: kill it (11). */
+static void tasklet_finalize(PyObject *self)
+{
+    PyTasklet *t = (PyTasklet *)self;
+    if (t->execution != EXEC_STARTED || t->is_main || scheduler_of(t)->dead || fe.finished)
+        return;
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    sl_worker *w = sl_self();
+    bool here = w && w->current && w->lane == t->base.lane;
+    for (int i = 0; i < 10 && is_alive(t); i++) {
+        if (tasklet_kill(t, !here) < 0)
+            PyErr_WriteUnraisable(self);
+        if (!here || t->base.place != SL_NOWHERE)
+            break; /* alive in a ring or on a channel, which holds it */
+    }
+    if (is_alive(t) && t->base.place == SL_NOWHERE) {
+        PyObject *gc = PyImport_ImportModule("gc");
+        PyObject *garbage = gc ? PyObject_GetAttrString(gc, "garbage") : NULL;
+        t->zombie = true;
+        if (!garbage || PyList_Append(garbage, self) < 0)
+            PyErr_WriteUnraisable(self);
+        Py_XDECREF(garbage);
+        Py_XDECREF(gc);
+    }
+    PyErr_Restore(type, value, tb);
+}
+
+static int tasklet_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    PyTasklet *t = (PyTasklet *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(t->tempval);
+    Py_VISIT(t->func);
+    Py_VISIT(t->args);
+    Py_VISIT(t->kwargs);
+    Py_VISIT(t->context);
+    return 0;
+}
+
+static int tasklet_clear(PyObject *self)
+{
+    PyTasklet *t = (PyTasklet *)self;
+    Py_CLEAR(t->tempval);
+    if (t->execution == EXEC_FRESH && t->base.place == SL_NOWHERE)
+        tasklet_set_dead(t);
+    return 0;
+}
+
+static void tasklet_dealloc(PyObject *self)
+{
+    PyTasklet *t = (PyTasklet *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    scheduler *s = t->base.lane ? scheduler_of(t) : NULL;
+    if (s && t->execution == EXEC_STARTED && PyObject_CallFinalizerFromDealloc(self) < 0)
+        return; /* alive again */
+    PyObject_GC_UnTrack(self);
+    if (t->weakrefs)
+        PyObject_ClearWeakRefs(self);
+    tasklet_set_dead(t);
+    if (t->base.carrier)
+        t->base.carrier->tasklet = NULL; /* left behind by a dead thread, exit or fork */
+    if (s) {
+        if (s->last_blocked == t)
+            s->last_blocked = NULL;
+        scheduler_unref(s);
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* ---- the type ---- */
+
+static PyMethodDef tasklet_methods[] = {
+    {"bind", (PyCFunction)tasklet_bind, METH_VARARGS | METH_KEYWORDS,
+     "bind(func=None, args=None, kwargs=None) -> self\n\n"
+     "Binds a callable, and with args or kwargs makes the tasklet ready to be inserted\n"
+     "(alive, paused). bind(None) unbinds. RuntimeError while it is scheduled, current\n"
+     "or started. Never switches."},
+    {"setup", (PyCFunction)tasklet_setup, METH_VARARGS | METH_KEYWORDS,
+     "setup(*args, **kwargs) -> self\n\n"
+     "Gives the bound callable its arguments and puts the tasklet at the end of the ring.\n"
+     "RuntimeError if it is alive or nothing is bound. Never switches."},
+    {"insert", tasklet_insert, METH_NOARGS,
+     "insert() -> self\n\n"
+     "Puts a paused tasklet at the end of its ring and wakes its thread. Ends a sleep or\n"
+     "a wait early. RuntimeError if it is blocked on a channel or dead. Never switches."},
+    {"remove", tasklet_remove, METH_NOARGS,
+     "remove() -> self\n\n"
+     "Takes a scheduled tasklet out of the ring: it is paused. RuntimeError if it is\n"
+     "blocked on a channel or running. Never switches."},
+    {"run", tasklet_run, METH_NOARGS,
+     "run() -> value\n\n"
+     "Switches to this tasklet; the caller stays in the ring. Another thread's tasklet is\n"
+     "put next there instead. Returns the caller's tempval when it runs again."},
+    {"switch", tasklet_switch, METH_NOARGS,
+     "switch() -> value\n\n"
+     "As run(), but the caller leaves the ring and is paused."},
+    {"throw", (PyCFunction)tasklet_throw, METH_VARARGS | METH_KEYWORDS,
+     "throw(exc, val=None, tb=None, pending=False) -> value\n\n"
+     "Raises an exception in this tasklet: at once, by switching to it, or with pending\n"
+     "when its turn comes. One that is blocked in the operating system gets it when that\n"
+     "call returns, and the caller goes on. RuntimeError if it is dead."},
+    {"raise_exception", tasklet_raise_exception, METH_VARARGS,
+     "raise_exception(exc_class, *args) -> value\n\n"
+     "Raises exc_class(*args) in this tasklet, by switching to it."},
+    {"kill", (PyCFunction)tasklet_kill_method, METH_VARARGS | METH_KEYWORDS,
+     "kill(pending=False) -> None\n\n"
+     "Raises TaskletExit in this tasklet: throw(TaskletExit, pending=pending). Does\n"
+     "nothing if it is dead."},
+    {"set_atomic", tasklet_set_atomic, METH_O,
+     "set_atomic(flag) -> bool\n\n"
+     "Sets whether the lane stays with this tasklet even while it is blocked in the\n"
+     "operating system. Returns the old value."},
+    {"set_ignore_nesting", tasklet_set_ignore_nesting, METH_O,
+     "set_ignore_nesting(flag) -> bool\n\n"
+     "Sets whether a timeout may interrupt this tasklet at any nesting level. Returns\n"
+     "the old value."},
+    {"pin", tasklet_pin, METH_VARARGS,
+     "pin(pinned=True) -> bool\n\n"
+     "Keeps the running tasklet on the OS thread where it is (pin(False): no longer), for\n"
+     "libraries whose state belongs to a thread. Returns whether it was pinned. The main\n"
+     "tasklet always is. RuntimeError unless called on the current tasklet. Never switches."},
+    {NULL},
+};
+
+static PyMemberDef tasklet_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(PyTasklet, weakrefs), READONLY},
+    {NULL},
+};
+
+static PyType_Slot tasklet_slots[] = {
+    {Py_tp_doc, "tasklet(func=None, args=None, kwargs=None)\n--\n\n"
+                "A unit of execution with its own C stack. tasklet(func)(*args) schedules a call\n"
+                "of func; it runs when the calling thread's scheduler gets to it. It inherits a\n"
+                "copy of the creator's contextvars context."},
+    {Py_tp_new, tasklet_new},
+    {Py_tp_init, tasklet_init},
+    {Py_tp_call, tasklet_setup},
+    {Py_tp_finalize, tasklet_finalize},
+    {Py_tp_traverse, tasklet_traverse},
+    {Py_tp_clear, tasklet_clear},
+    {Py_tp_dealloc, tasklet_dealloc},
+    {Py_tp_methods, tasklet_methods},
+    {Py_tp_members, tasklet_members},
+    {Py_tp_getset, tasklet_getset},
+    {0, NULL},
+};
+
+static PyType_Spec tasklet_spec = {
+    .name = "stackless.tasklet",
+    .basicsize = sizeof(PyTasklet),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = tasklet_slots,
+};
+
+int tasklet_init_type(PyObject *module)
+{
+    fe.tasklet_type = (PyTypeObject *)PyType_FromSpec(&tasklet_spec);
+    if (!fe.tasklet_type)
+        return -1;
+    fe.tasklet_type->tp_vectorcall = tasklet_vectorcall;
+    return PyModule_AddObjectRef(module, "tasklet", (PyObject *)fe.tasklet_type);
+}

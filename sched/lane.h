@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The ordered lane and what runs on it: tasklets, carriers, workers, the pool.
+ *
+ * What it is for: one run queue in an order that a program may inspect and
+ * edit, hosted by one OS thread at a time, which moves to another when the
+ * running tasklet blocks in the OS.  What it is not for: Python (hooks in
+ * sl_env), channels, stealing between lanes.
+ *
+ * The guard.  Everything here that is not marked "atomic" may be touched only
+ * while holding the lane's guard: the GIL under Python, the pool's own mutex in
+ * C (guard.c).  A tasklet runs with the guard held; code that drops it (a
+ * blocking call) is what makes handoff possible.
+ *
+ *  - lane->host is changed only under the guard.  The worker that hosts the
+ *    lane runs lane->current; nobody else runs tasklets of the lane, so a
+ *    tasklet may be put in the ring before its stack has been left: only this
+ *    worker will enter it, and it is the one that is leaving.
+ *  - A tasklet that continues on a worker without the lane (a stray) is put in
+ *    the ring only by an `after` on the far side of its switch.
+ *  - A wake-up cannot be lost: who makes something runnable holds the guard,
+ *    and who goes to sleep sets lane->idle under the guard before dropping it;
+ *    the permit of the parker (or the poller's event) is kept until it sleeps.
+ *    C threads without the guard use lane->inbox: push, full barrier, read
+ *    idle; the sleeper: set idle, full barrier, read inbox.
+ */
+#ifndef SL_SCHED_LANE_H
+#define SL_SCHED_LANE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../core/atomic.h"
+#include "../core/context.h"
+#include "../core/park.h"
+#include "../core/stack.h"
+#include "netpoll.h"
+#include "stackless/error.h"
+#include "timer.h"
+
+typedef struct sl_tasklet sl_tasklet;
+typedef struct sl_carrier sl_carrier;
+typedef struct sl_worker sl_worker;
+typedef struct sl_lane sl_lane;
+typedef struct sl_pool sl_pool;
+
+/* Where a tasklet is; each value says who holds its links. */
+enum sl_place {
+    SL_NOWHERE = 0, /* not runnable and in no queue: new, paused or dead */
+    SL_IN_RING,     /* runnable or running: a member of its lane's ring */
+    SL_IN_QUEUE,    /* in a waiter queue of the front end (a channel) */
+    SL_IN_WAIT,     /* parked on its timer or a descriptor */
+    SL_STRAY,       /* runs on a worker that lost the lane */
+    SL_DEFERRED,    /* runnable, but the worker it is pinned to is stuck: in worker->deferred */
+    SL_IN_INBOX,    /* made runnable by a thread without the guard: in lane->inbox */
+};
+
+struct sl_tasklet {
+    sl_tasklet *next, *prev; /* ring or queue neighbours, by `place` */
+    sl_lane *lane;           /* the scheduler it belongs to */
+    sl_carrier *carrier;     /* stack it runs on; NULL before the first run and after the end */
+    sl_worker *home;         /* the only worker that may run it, or NULL */
+    uint8_t place;           /* enum sl_place */
+};
+
+/* A stack and what the front end keeps with it (a thread state).  `native`
+ * carriers stand for an OS thread's own stack. */
+struct sl_carrier {
+    sl_context context;
+    sl_stack *stack;     /* NULL: native */
+    sl_tasklet *tasklet; /* who runs on it; NULL: free, or a worker's own loop */
+    void *env;           /* front end's: PyThreadState */
+    sl_lane *lane;       /* whose free list it returns to */
+    sl_carrier *next, *prev; /* lane->free or lane->condemned, or lane->busy */
+    bool condemned;      /* destroy instead of reuse */
+    sl_atomic announced; /* C: its tasklet is in a blocking call; monitor reads */
+};
+
+/* What a front end adds to the mechanics.  Hooks marked (opt) may be NULL. */
+typedef struct sl_env {
+    /* Take and drop the guard with the worker's home state, on its own stack. */
+    void (*attach)(sl_worker *w);
+    void (*detach)(sl_worker *w);
+    /* A worker thread begins and ends, before attach and after detach (opt). */
+    int (*worker_begin)(sl_worker *w);
+    void (*worker_end)(sl_worker *w);
+    /* Make `to` the carrier whose state is attached; may drop the guard for a
+     * moment (opt). */
+    void (*swap)(sl_worker *w, sl_carrier *to);
+    /* Fill and drop carrier->env (opt).  A negative code fails the start. */
+    int (*carrier_begin)(sl_carrier *c);
+    void (*carrier_end)(sl_carrier *c);
+    /* The body: runs tasklet `w->current`, and when that is over leaves it out
+     * of the ring and returns the worker it ended on. */
+    sl_worker *(*run)(sl_worker *w);
+    /* `t`, the ring's head, could not be given a stack: take it out. */
+    void (*no_carrier)(sl_lane *lane, sl_tasklet *t, int error);
+    /* The ring is empty: make something runnable and return true, or wait (opt). */
+    bool (*idle)(sl_lane *lane, sl_worker *w);
+    /* On a worker's own stack, before it goes on: drop what ended (opt). */
+    void (*landed)(sl_lane *lane);
+    /* On the owner's own stack, after each of its waits (opt): look for
+     * signals.  True: its main tasklet is to continue now, lane or not. */
+    bool (*signals)(sl_worker *w);
+    /* Between turns on the owner's thread, now and then (opt): signals may be
+     * due at the next scheduling point.  Must not run foreign code. */
+    void (*signals_due)(sl_lane *lane);
+    /* Between turns: let a stray that waits for the guard have it (opt). */
+    void (*offer)(sl_worker *w);
+    /* Monitor, without the guard: is the tasklet that runs on `c` away (the
+     * guard not held by it)? (opt: no handoff) */
+    bool (*away)(sl_worker *w, sl_carrier *c);
+    /* Under the guard, got after waiting for it: is there evidence that `h`,
+     * detached, does not wait for the guard too? (opt: assume it does) */
+    bool (*surely_blocked)(sl_worker *h);
+    /* Under the guard: may the lane leave the tasklet `t`, which is blocked? (opt) */
+    bool (*may_hand_off)(sl_lane *lane, sl_tasklet *t);
+    /* Under the guard: the lane has left `t`, which is now a stray (opt). */
+    void (*strayed)(sl_lane *lane, sl_tasklet *t);
+    /* Monitor, guard held: every worker is blocked (opt). */
+    void (*starved)(sl_pool *pool);
+    /* Monitor, without the guard: a signal waits for the owner's main tasklet
+     * while another runs on that thread (opt); then with the guard: pass it on. */
+    bool (*signal_stuck)(sl_lane *lane);
+    void (*relay_signal)(sl_lane *lane);
+    /* Monitor, once: the pool's limit, if it has been left open (opt). */
+    int (*thread_limit)(void);
+} sl_env;
+
+/* Bits of lane->attention, set by the monitor, read at each turn. */
+enum {
+    SL_ATTEND_MOVE = 1,  /* let a pool worker host, the main thread is wanted for signals */
+    SL_ATTEND_OFFER = 2, /* strays wait for the guard: offer it */
+    SL_ATTEND_CLOCK = 4, /* timers or descriptors may be due */
+};
+
+struct sl_lane {
+    sl_tasklet *current; /* ring head: who runs, or runs next; NULL when the ring is empty */
+    sl_atomic count;     /* ring members; written under the guard, monitor reads */
+    sl_atomic turn;      /* switches so far; written by the host, monitor reads */
+    sl_atomic host;      /* sl_worker *; written under the guard, monitor reads */
+    sl_atomic idle;      /* sl_worker *: the host sleeps for want of work; see "lost" above */
+    sl_atomic attention; /* bits; set by the monitor, taken by the host */
+    sl_atomic inbox;     /* stack of tasklets linked by `next`: wake-ups without the guard */
+    sl_atomic watched;   /* the monitor is awake; cleared by it under the guard */
+    const sl_env *env;
+    sl_pool *pool;       /* NULL: private lane of one OS thread */
+    sl_worker *owner;    /* the thread that brought the lane: main's, or the private one */
+    sl_carrier *free, *free_last; /* LIFO at `free`; cold end `free_last` */
+    sl_carrier *condemned;
+    sl_carrier *busy;    /* carriers with a tasklet on them */
+    unsigned nfree, nbusy;
+    sl_stack_pool *stacks;
+    sl_timers timers;
+    sl_netpoll *netpoll; /* NULL until the first descriptor */
+    sl_atomic waiting;   /* descriptor waits; for the monitor */
+    sl_atomic strays;    /* for the monitor */
+    unsigned deferred;
+    int64_t last_tick;   /* coarse time of the last look at timers and descriptors */
+};
+
+struct sl_worker {
+    sl_lane *lane;         /* hosted, or NULL */
+    sl_tasklet *current;   /* runs on this thread (also as a stray); NULL in its own loop */
+    sl_atomic on;          /* sl_carrier *: whose state is attached; monitor reads */
+    sl_atomic32 switching; /* between two states: detached, but not blocked; monitor reads */
+    sl_carrier native;     /* the thread's own stack; native.tasklet: main tasklet or NULL */
+    sl_parker parker;
+    sl_pool *pool;
+    sl_worker *next_spare; /* pool->spare list */
+    bool spare;            /* in that list */
+    bool parked;           /* in its own loop without a lane */
+    bool in_poll;          /* sleeps in the poller rather than on the parker */
+    bool released;         /* its main tasklet was taken out by a signal: leave the loop */
+    sl_atomic32 asked;     /* the monitor unparked it to try a handoff */
+    sl_tasklet *deferred;  /* pinned to this worker while it was stuck */
+    bool joined;           /* its thread has been joined or let go */
+    int id;                /* 0: the thread that made the pool */
+    pthread_t thread;
+    sl_atomic32 tid;       /* kernel thread id */
+};
+
+struct sl_pool {
+    sl_lane *lane;
+    const sl_env *env;
+    int limit;          /* OS threads that may run tasklets, the owner's included */
+    sl_atomic nworkers; /* started, the owner's included */
+    sl_worker **workers; /* [limit] */
+    sl_atomic spare;    /* sl_worker *, head of the list of parked workers; guard to change */
+    sl_worker monitor;
+    sl_atomic32 monitor_state; /* enum monitor_state */
+    sl_atomic32 stop;
+    sl_atomic32 peeking;       /* monitor looks at a carrier's state; see sl_carrier_unseen() */
+    sl_atomic seen_turn;       /* lane->turn at the monitor's last look */
+    sl_atomic32 warned;
+    uint64_t handoffs, refused, moves;
+};
+
+/* ---- ring (lane.c); guard held ---- */
+
+/* Links `t` immediately before current: the end of the queue. */
+void sl_lane_append(sl_lane *lane, sl_tasklet *t);
+/* Links `t` immediately after current: it runs next. */
+void sl_lane_append_next(sl_lane *lane, sl_tasklet *t);
+/* Links `t` before current and makes it current: the others follow it. */
+void sl_lane_append_head(sl_lane *lane, sl_tasklet *t);
+/* Takes `t` out; if it was current, its successor becomes current. */
+void sl_lane_unlink(sl_lane *lane, sl_tasklet *t);
+/* Wakes the host if it sleeps for want of work. */
+void sl_lane_kick(sl_lane *lane);
+
+int sl_lane_init(sl_lane *lane, const sl_env *env, sl_stack_pool *stacks, sl_worker *owner);
+void sl_lane_free(sl_lane *lane);
+/* The poller, made on first use. */
+int sl_lane_netpoll(sl_lane *lane, sl_netpoll **out);
+
+/* Makes `t`, parked for good (its stack left), runnable.  Any C thread, without
+ * the guard. */
+void sl_inbox_push(sl_lane *lane, sl_tasklet *t);
+/* Moves what is in the inbox to the ring, oldest first. */
+void sl_inbox_take(sl_lane *lane);
+
+/* Somebody must watch the clock or the descriptors from now on. */
+void sl_lane_watch(sl_lane *lane);
+
+static inline unsigned sl_lane_count(sl_lane *lane)
+{
+    return (unsigned)sl_load_relaxed(&lane->count);
+}
+
+static inline sl_worker *sl_lane_host(sl_lane *lane)
+{
+    return sl_load_ptr(&lane->host);
+}
+
+/* Work that will make something runnable later: the lane is not deadlocked. */
+static inline bool sl_lane_expects(sl_lane *lane)
+{
+    return sl_load_relaxed(&lane->strays) || sl_load_relaxed(&lane->timers.count) ||
+           sl_load_relaxed(&lane->waiting) || lane->deferred;
+}
+
+/* Takes `t` out of w->deferred. */
+void sl_undefer_one(sl_worker *w, sl_tasklet *t);
+
+/* ---- switching (dispatch.c) ---- */
+
+/* The calling OS thread's worker, or NULL.  Never cache across a switch. */
+sl_worker *sl_self(void);
+void sl_set_self(sl_worker *w);
+
+/* Leaves `from`, the tasklet running on `w` (which hosts its lane), for the
+ * ring's head.  Returns the worker on which `from` runs again; at once when it
+ * is the head itself.  `from` must be where others can find it already. */
+sl_worker *sl_dispatch(sl_worker *w, sl_tasklet *from);
+
+/* A stray comes back: queues for the lane; returns when it is its turn. */
+sl_worker *sl_rejoin(sl_worker *w, sl_tasklet *t);
+
+/* The end of the tasklet that ran on the attached carrier: goes on with the
+ * ring's head, and returns when the carrier is used again. */
+sl_worker *sl_leave_dead(sl_worker *w);
+
+/* From a worker's own loop into the ring's head, which `w` may run. */
+void sl_enter_current(sl_worker *w);
+
+/* Fires due timers; polls descriptors without waiting. */
+void sl_lane_fire_timers(sl_lane *lane, int64_t now);
+void sl_lane_poll_now(sl_lane *lane);
+
+/* A worker's own loop; see worker.c.  Guard held, home state attached. */
+void sl_worker_loop(sl_worker *w);
+
+/* ---- carriers (carrier.c); guard held ---- */
+
+int sl_carrier_take(sl_lane *lane, sl_carrier **out);
+void sl_carrier_put(sl_carrier *c);
+/* Destroys condemned and surplus carriers; may run front end code. */
+void sl_carrier_reap(sl_lane *lane);
+static inline bool sl_carrier_due(sl_lane *lane)
+{
+    return lane->condemned != NULL;
+}
+/* Waits until the monitor does not look at any carrier's state. */
+void sl_carrier_unseen(sl_pool *pool);
+
+/* ---- pool, handoff, monitor ---- */
+
+/* Makes a pool whose first worker is the calling thread's `owner` and whose
+ * lane it hosts.  Starts no thread. */
+int sl_pool_init(sl_pool *pool, sl_lane *lane, sl_worker *owner, int limit);
+/* Ends the monitor and all parked workers; strays keep theirs.  Guard held;
+ * dropped while waiting. */
+void sl_pool_stop(sl_pool *pool, sl_worker *w);
+/* In a forked child: only the calling worker is left. */
+void sl_pool_after_fork(sl_pool *pool, sl_worker *w);
+/* Makes sure that the monitor runs. */
+void sl_pool_watch(sl_pool *pool);
+
+void sl_worker_init(sl_worker *w, sl_pool *pool, int id);
+void *sl_worker_main(void *worker);
+/* Starts another worker, or SL_ETHREAD when the limit is reached.  Monitor only. */
+int sl_pool_grow(sl_pool *pool);
+/* `deaf`: with all signals blocked. */
+int sl_thread_start(pthread_t *out, void *(*body)(void *), void *arg, bool deaf);
+
+/* Lets `to` host instead of `from`, which hosts. */
+void sl_lane_give(sl_lane *lane, sl_worker *from, sl_worker *to);
+/* A spare takes the lane from a host whose tasklet is blocked. */
+bool sl_lane_seize(sl_lane *lane, sl_worker *w, bool waited);
+/* A parked worker of the pool, taken off the list, or NULL. */
+sl_worker *sl_pool_take_spare(sl_pool *pool);
+void sl_pool_add_spare(sl_pool *pool, sl_worker *w);
+void sl_pool_drop_spare(sl_pool *pool, sl_worker *w);
+
+/* Something other than the running tasklet could make progress. */
+bool sl_lane_has_work(sl_lane *lane);
+
+/* Longer than this for the guard means that it was not free, nanoseconds.
+ * Measured: an uncontended take with the wake before it is under 100 us. */
+#define SL_GUARD_WAITED ((int64_t)200 * 1000)
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The monitor: the thread that notices what no scheduling point can.
+ *
+ *  - the host's tasklet is blocked in the OS while others could run: it asks a
+ *    spare worker to seize the lane (handoff.c), making one if there is none;
+ *  - tasklets have been hosted on the owner's thread for a while: it asks for
+ *    the lane to be moved, so that this thread is free for signals;
+ *  - timers and descriptors are due while a busy lane does not look.
+ *
+ * It is armed on demand.  It goes to sleep only with the guard held, and
+ * whoever gives it something to watch holds the guard and tests
+ * lane->watched, so nothing can be missed in between.
+ */
+#include "lane.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+
+enum monitor_state { MONITOR_NONE = 0, MONITOR_ON };
+
+/* Nanoseconds.  A period is two system calls, some 3 us of CPU here, so 50 us
+ * all the time would be a tax of 6 % on one core; 1 ms costs 0.3 % and keeps
+ * the longest gap beside a blocked call near 2 ms.  Rerun the gap benchmark
+ * when changing them. */
+static const int64_t PERIOD_MIN = 50 * 1000, PERIOD_MAX = 1000 * 1000;
+static const int64_t MOVE_AFTER = 1000 * 1000; /* a run() lasts */
+static const int64_t STARVED_AFTER = 50 * 1000 * 1000;
+static const int64_t QUIET_AFTER = 20 * 1000 * 1000;
+
+typedef struct view {
+    sl_worker *host;
+    uintptr_t turn;
+    bool busy; /* somebody else could run */
+    bool away; /* and the host's tasklet is not on the CPU */
+    bool owner_hosts;
+} view;
+
+static view look(sl_pool *pool)
+{
+    sl_lane *lane = pool->lane;
+    view v = {.host = sl_lane_host(lane), .turn = sl_load_relaxed(&lane->turn)};
+    v.busy = sl_lane_has_work(lane) && !sl_load_relaxed(&lane->idle);
+    if (!pool->env->away)
+        return v;
+    /* A carrier's state is freed only while we do not look at it:
+     * sl_carrier_unseen() waits for `peeking` to fall. */
+    sl_swap32(&pool->peeking, 1);
+    sl_carrier *on = sl_load_ptr(&v.host->on);
+    v.owner_hosts = v.host == lane->owner && on != &v.host->native;
+    v.away = v.busy && !sl_load_acquire32(&v.host->switching) && pool->env->away(v.host, on) &&
+             sl_load_ptr(&v.host->on) == on;
+    sl_store_release32(&pool->peeking, 0);
+    return v;
+}
+
+static void attend(sl_lane *lane, uintptr_t bits)
+{
+    uintptr_t old;
+    do
+        old = sl_load_relaxed(&lane->attention);
+    while ((old & bits) != bits && !sl_cas(&lane->attention, old, old | bits));
+}
+
+static void ask_for_handoff(sl_pool *pool, const view *v, int64_t away_for)
+{
+    sl_worker *spare = sl_load_ptr(&pool->spare);
+    sl_store_relaxed(&pool->seen_turn, v->turn);
+    if (spare) {
+        sl_store_release32(&spare->asked, 1);
+        sl_unpark(&spare->parker);
+    } else if (sl_pool_grow(pool) < 0 && away_for > STARVED_AFTER && !sl_swap32(&pool->warned, 1)) {
+        pool->env->attach(&pool->monitor);
+        if (pool->env->starved)
+            pool->env->starved(pool);
+        pool->env->detach(&pool->monitor);
+    }
+}
+
+/* Sleeps until sl_pool_watch(), unless there is something to watch after all. */
+static void sleep_unarmed(sl_pool *pool)
+{
+    sl_lane *lane = pool->lane;
+    pool->env->attach(&pool->monitor);
+    sl_worker *h = sl_lane_host(lane);
+    bool quiet = sl_load_relaxed(&lane->idle) ||
+                 (!sl_lane_has_work(lane) && (h != lane->owner || h->current == h->native.tasklet));
+    if (quiet)
+        sl_store_relaxed(&lane->watched, 0);
+    pool->env->detach(&pool->monitor);
+    while (quiet && !sl_load_acquire32(&pool->stop) && !sl_load_relaxed(&lane->watched))
+        sl_park(&pool->monitor.parker, SL_NEVER);
+}
+
+static void watch(sl_pool *pool)
+{
+    sl_lane *lane = pool->lane;
+    view last = {0};
+    int64_t period = PERIOD_MIN, quiet_since = 0, owner_since = 0, away_since = 0;
+    while (!sl_load_acquire32(&pool->stop)) {
+        int64_t now = sl_now();
+        view v = look(pool);
+        bool same = v.host == last.host && v.turn == last.turn;
+        if (!v.away || !last.away || !same)
+            away_since = now;
+        else
+            ask_for_handoff(pool, &v, now - away_since);
+        if (!v.owner_hosts)
+            owner_since = now;
+        uintptr_t bits = 0;
+        if (now - owner_since > MOVE_AFTER)
+            bits |= SL_ATTEND_MOVE;
+        if (sl_load_relaxed(&lane->strays))
+            bits |= SL_ATTEND_OFFER;
+        if (sl_load_relaxed(&lane->waiting) || sl_timers_earliest(&lane->timers) <= now)
+            bits |= SL_ATTEND_CLOCK;
+        if ((v.busy || v.owner_hosts) && bits)
+            attend(lane, bits);
+        if (v.owner_hosts && pool->env->signal_stuck && pool->env->signal_stuck(lane)) {
+            pool->env->attach(&pool->monitor);
+            pool->env->relay_signal(lane);
+            pool->env->detach(&pool->monitor);
+        }
+        if (v.busy || v.owner_hosts)
+            quiet_since = now;
+        period = v.away ? PERIOD_MIN : period < PERIOD_MAX / 2 ? 2 * period : PERIOD_MAX;
+        if (now - quiet_since > QUIET_AFTER) {
+            sleep_unarmed(pool);
+            quiet_since = owner_since = away_since = sl_now();
+            period = PERIOD_MIN;
+            last = (view){0};
+            continue;
+        }
+        last = v;
+        sl_park(&pool->monitor.parker, sl_now() + period);
+    }
+}
+
+static void *monitor_main(void *arg)
+{
+    sl_pool *pool = arg;
+    sl_worker *w = &pool->monitor;
+    prctl(PR_SET_TIMERSLACK, 1000UL); /* else each period is 50 us longer */
+    prctl(PR_SET_NAME, "sl-monitor");
+    sl_set_self(w);
+    if (pool->env->thread_limit) {
+        int limit = pool->env->thread_limit();
+        pool->limit = limit < pool->limit ? limit : pool->limit;
+    }
+    if (!pool->env->worker_begin || pool->env->worker_begin(w) == 0) {
+        sl_pool_grow(pool); /* a spare in advance: the first handoff is quick */
+        watch(pool);
+        if (pool->env->worker_end)
+            pool->env->worker_end(w);
+    }
+    return NULL;
+}
+
+void sl_pool_watch(sl_pool *pool)
+{
+    sl_store_relaxed(&pool->lane->watched, 1);
+    if (pool->limit < 2 || sl_load_relaxed32(&pool->stop))
+        return;
+    if (sl_load_relaxed32(&pool->monitor_state) == MONITOR_ON) {
+        sl_unpark(&pool->monitor.parker);
+        return;
+    }
+    sl_worker_init(&pool->monitor, pool, -1);
+    pool->monitor.native.lane = pool->lane;
+    if (sl_thread_start(&pool->monitor.thread, monitor_main, pool, true) == 0)
+        sl_store_relaxed32(&pool->monitor_state, MONITOR_ON);
+}

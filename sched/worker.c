@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A worker's own loop: what an OS thread does while it runs no tasklet.
+ *
+ * The loop runs on the thread's own stack with the guard held and the home
+ * state attached; it drops both only to sleep.  A pool worker spends its life
+ * in it.  On a thread that has a main tasklet (the pool's owner, or a private
+ * scheduler's thread) the loop is entered when that tasklet leaves, stands on
+ * its stack, and returns when it is its turn again.
+ */
+#include "lane.h"
+
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A main thread may get a signal just before it goes to sleep; nothing can
+ * close that gap for a futex, so its sleeps are bounded and it looks again. */
+static const int64_t SIGNAL_LOOK = 100 * 1000 * 1000;
+
+void sl_worker_init(sl_worker *w, sl_pool *pool, int id)
+{
+    memset(w, 0, sizeof *w);
+    w->pool = pool;
+    w->id = id;
+    sl_parker_init(&w->parker);
+    sl_store_ptr(&w->on, &w->native);
+    sl_store_relaxed32(&w->tid, (unsigned)syscall(SYS_gettid));
+    sl_context_native(&w->native.context, true);
+}
+
+static int64_t bounded(sl_worker *w, const sl_env *env, int64_t deadline)
+{
+    if (!w->native.tasklet || !env->signals)
+        return deadline;
+    int64_t look = sl_now() + SIGNAL_LOOK;
+    return look < deadline ? look : deadline;
+}
+
+/* Puts what was pinned to this worker, while it was stuck, back in the ring. */
+static void undefer(sl_worker *w, sl_lane *lane)
+{
+    while (w->deferred) {
+        sl_tasklet *t = w->deferred;
+        w->deferred = t->next;
+        lane->deferred--;
+        sl_lane_append(lane, t);
+    }
+}
+
+void sl_undefer_one(sl_worker *w, sl_tasklet *t)
+{
+    sl_tasklet **at = &w->deferred;
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    t->lane->deferred--;
+}
+
+static void defer(sl_lane *lane, sl_tasklet *t)
+{
+    sl_tasklet **end = &t->home->deferred;
+    sl_lane_unlink(lane, t);
+    t->place = SL_DEFERRED;
+    while (*end)
+        end = &(*end)->next;
+    *end = t;
+    lane->deferred++;
+}
+
+/* Sleeps without a lane until somebody gives one or asks for a handoff. */
+static void sleep_without_lane(sl_worker *w, const sl_env *env)
+{
+    bool pooled = !w->native.tasklet;
+    w->parked = true;
+    undefer(w, w->native.lane);
+    if (pooled)
+        sl_pool_add_spare(w->pool, w);
+    env->detach(w);
+    sl_park(&w->parker, bounded(w, env, SL_NEVER));
+    int64_t before = sl_now();
+    env->attach(w);
+    w->parked = false;
+    if (pooled && !w->lane && !sl_load_relaxed32(&w->pool->stop))
+        sl_lane_seize(w->native.lane, w, sl_now() - before > SL_GUARD_WAITED);
+}
+
+/* Hosts an empty ring: sleeps until something becomes runnable. */
+static void sleep_with_lane(sl_worker *w, sl_lane *lane)
+{
+    struct epoll_event events[SL_POLL_BATCH];
+    int n = 0;
+    int64_t deadline = bounded(w, lane->env, sl_timers_earliest(&lane->timers));
+    w->in_poll = lane->netpoll && sl_netpoll_waiting(lane->netpoll);
+    sl_store_ptr(&lane->idle, w);
+    sl_fence();
+    if (sl_load_relaxed(&lane->inbox)) {
+        sl_store_ptr(&lane->idle, NULL);
+        return;
+    }
+    lane->env->detach(w);
+    if (w->in_poll) {
+        int64_t left = deadline == SL_NEVER ? -1 : deadline - sl_now();
+        n = sl_netpoll_wait(lane->netpoll, events, left < 0 && deadline != SL_NEVER ? 0 : left);
+    } else {
+        sl_park(&w->parker, deadline);
+    }
+    lane->env->attach(w);
+    sl_store_ptr(&lane->idle, NULL);
+    if (n > 0)
+        sl_netpoll_dispatch(lane->netpoll, events, n);
+}
+
+/* The ring is empty: true when that has changed. */
+static bool find_work(sl_worker *w, sl_lane *lane)
+{
+    sl_inbox_take(lane);
+    if (sl_load_relaxed(&lane->timers.count))
+        sl_lane_fire_timers(lane, sl_now());
+    if (!lane->current && lane->netpoll && sl_netpoll_waiting(lane->netpoll))
+        sl_lane_poll_now(lane);
+    if (lane->current)
+        return true;
+    return lane->env->idle && lane->env->idle(lane, w);
+}
+
+/* The head is pinned elsewhere: its worker gets the lane, or it waits aside. */
+static void pass_to_home(sl_worker *w, sl_lane *lane, sl_tasklet *t)
+{
+    if (t->home->parked)
+        sl_lane_give(lane, w, t->home);
+    else
+        defer(lane, t);
+}
+
+void sl_worker_loop(sl_worker *w)
+{
+    const sl_env *env = w->native.lane->env;
+    sl_tasklet *main = w->native.tasklet;
+    while (!w->pool || main || !sl_load_relaxed32(&w->pool->stop)) {
+        sl_lane *lane = w->lane;
+        if (lane && env->landed)
+            env->landed(lane);
+        else if (lane && sl_carrier_due(lane))
+            sl_carrier_reap(lane);
+        if (main && env->signals && env->signals(w))
+            return;
+        if (!lane) {
+            sleep_without_lane(w, env);
+            continue;
+        }
+        if (w->deferred)
+            undefer(w, lane);
+        if (!lane->current && !find_work(w, lane)) {
+            sleep_with_lane(w, lane);
+            continue;
+        }
+        sl_tasklet *t = lane->current;
+        if (t == main)
+            return;
+        if (t->home && t->home != w)
+            pass_to_home(w, lane, t);
+        else
+            sl_enter_current(w);
+    }
+}

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures for all Python tests: a watchdog per test, a clean ring after each, and skips by mode.
+
+Not for helpers that tests call; those are in support.py.
+"""
+
+import faulthandler
+import gc
+import os
+
+import pytest
+import stackless
+
+import support
+
+LIMIT = 60.0  # seconds a test may take before the process is ended with all stacks printed
+
+_real_stderr = None
+
+
+def pytest_configure(config):
+    global _real_stderr
+    _real_stderr = os.fdopen(os.dup(2), "w")  # capture is not on yet
+    config.addinivalue_line("markers", "limit(seconds): another watchdog limit for this test")
+
+
+@pytest.fixture(autouse=True)
+def watchdog(request):
+    """A hang is a failure: print every thread's stack and end the process."""
+    marker = request.node.get_closest_marker("limit")
+    seconds = marker.args[0] if marker else LIMIT
+    faulthandler.dump_traceback_later(seconds, exit=True, file=_real_stderr)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def _empty_ring():
+    """Kill whatever a failed test left runnable, so that the next test starts clean."""
+    for _ in range(1000):
+        stray = stackless.getcurrent().next
+        if stray is stackless.getcurrent():
+            return
+        try:
+            stray.kill()
+        except BaseException:
+            pass
+
+
+@pytest.fixture(autouse=True)
+def clean_ring():
+    """After each test only main is runnable, no trap is set and no handler is installed."""
+    assert stackless.getruncount() == 1
+    yield
+    try:
+        assert stackless.getcurrent() is stackless.getmain(), "the test ended in another tasklet"
+        trap = stackless.switch_trap(0)
+        if trap:
+            stackless.switch_trap(-trap)
+        handler = stackless.set_error_handler(None)
+        gc.collect()
+        leftover = stackless.getruncount()
+        assert trap == 0, f"the test left switch_trap at {trap}"
+        assert handler is None, f"the test left the error handler {handler!r}"
+        assert leftover == 1, f"the test left {leftover - 1} runnable tasklets"
+        assert not stackless.getmain().atomic, "the test left main atomic"
+        assert not stackless.getmain().block_trap, "the test left main's block_trap set"
+    finally:
+        _empty_ring()
+        stackless.getmain().set_atomic(False)
+        stackless.getmain().block_trap = False
+
+
+@pytest.fixture
+def trace():
+    return support.Trace()
+
+
+@pytest.fixture
+def many_threads():
+    """For tests of what only a pool of several OS threads can do."""
+    if support.single_threaded():
+        pytest.skip("STACKLESS_THREADS=1: nothing runs beside a blocking call, by definition")

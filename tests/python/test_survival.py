@@ -1,0 +1,970 @@
+# SPDX-License-Identifier: MIT
+"""What the module must survive: Ctrl-C in every state, exits, fork, recursion, callbacks, interpreter exit.
+
+Almost every case is a child interpreter that is judged by its status and its output. Most run
+both with the default pool and with one thread.
+"""
+
+import contextvars
+import signal
+import sys
+import threading
+import time
+
+import pytest
+import stackless
+
+from support import finish, run_script, start_script
+
+MODES = [None, "1"]  # values of STACKLESS_THREADS: unset, one thread
+
+
+@pytest.fixture(params=MODES, ids=["pool", "one thread"])
+def mode(request):
+    return {"STACKLESS_THREADS": request.param}
+
+
+# Ctrl-C
+
+PRELUDE = """
+import os, stackless, sys, time
+
+def spin():
+    while True:
+        stackless.schedule()
+
+def ready():
+    os.write(1, b"ready\\n")
+"""
+
+INTERRUPTED = {
+    "main in run, tasklet asleep": "stackless.tasklet(stackless.sleep)(300); ready(); stackless.run()",
+    "main in run, tasklets spinning": "stackless.tasklet(spin)(); stackless.tasklet(spin)(); ready(); stackless.run()",
+    "main in sleep": "ready(); stackless.sleep(300)",
+    "main in sleep, tasklets spinning": "stackless.tasklet(spin)(); ready(); stackless.sleep(300)",
+    "main in receive": "stackless.tasklet(stackless.sleep)(300); ready(); stackless.channel().receive()",
+    "main in schedule loop": "ready(); spin()",
+    "main in time.sleep, tasklets spinning": "stackless.tasklet(spin)(); stackless.schedule(); ready(); time.sleep(300)",
+    "main in a CPU loop": "stackless.tasklet(spin)(); stackless.schedule(); ready()\nwhile True: pass",
+    "tasklet in a CPU loop": """
+def loop():
+    ready()
+    while True:
+        pass
+stackless.tasklet(loop)()
+stackless.run()
+""",
+    "tasklet in a CPU loop after the lane has moved": """
+def loop():
+    for _ in range(5):
+        time.sleep(0.01)
+        stackless.schedule()
+    ready()
+    while True:
+        pass
+stackless.tasklet(loop)()
+stackless.run()
+""",
+    "tasklet in a blocked call": "stackless.tasklet(time.sleep)(300); stackless.tasklet(ready)(); ready(); stackless.run()",
+    "tasklet in a blocked read": "r, w = os.pipe(); stackless.tasklet(os.read)(r, 1); ready(); stackless.run()",
+    "tasklets in blocked calls and spinning": "stackless.tasklet(spin)(); stackless.tasklet(time.sleep)(300); ready(); stackless.run()",
+    "nested run": """
+def inner():
+    stackless.tasklet(stackless.sleep)(300)
+    ready()
+    stackless.run()
+stackless.tasklet(inner)()
+stackless.run()
+""",
+}
+
+
+def interrupt(child):
+    """Wait for the marker, give the child a moment to enter its state, send Ctrl-C."""
+    line = child.stdout.readline()
+    if line != "ready\n":
+        raise AssertionError(f"got {line!r}\n{finish(child)}")
+    time.sleep(0.3)
+    child.send_signal(signal.SIGINT)
+    return finish(child, timeout=20)
+
+
+@pytest.mark.parametrize("state", INTERRUPTED)
+def test_ctrl_c(state, mode):
+    done = interrupt(start_script(PRELUDE + INTERRUPTED[state], env=mode))
+    assert done.status == -signal.SIGINT, str(done)
+    assert "KeyboardInterrupt" in done.stderr
+    assert "Fatal" not in done.stderr
+
+
+def test_ctrl_c_can_be_caught_and_the_program_goes_on(mode):
+    done = interrupt(
+        start_script(
+            PRELUDE
+            + """
+sleeper = stackless.tasklet(stackless.sleep)(300)
+stackless.tasklet(ready)()
+try:
+    stackless.run()
+except KeyboardInterrupt:
+    print("caught", stackless.current is stackless.main, stackless.runcount)
+stackless.tasklet(print)("a new tasklet runs")
+sleeper.kill()
+stackless.run()
+channel = stackless.channel()
+stackless.tasklet(channel.send)("and a channel works")
+print(channel.receive())
+""",
+            env=mode,
+        )
+    )
+    assert done.status == 0, str(done)
+    assert done.lines == ["caught True 1", "a new tasklet runs", "and a channel works"]
+    assert done.stderr == ""
+
+
+def test_another_signals_handler_runs_while_main_waits(mode):
+    """A handler that raises nothing: waiting simply goes on afterwards."""
+    done = run_script(
+        """
+        import os, signal, stackless, threading, time
+        calls = []
+        signal.signal(signal.SIGALRM, lambda *info: calls.append(threading.current_thread() is threading.main_thread()))
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        stackless.tasklet(stackless.sleep)(0.4)
+        stackless.run()
+        print(calls)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        stackless.sleep(0.4)
+        print(calls)
+        """,
+        env=mode,
+    )
+    assert done.lines == ["[True]", "[True, True]"]
+
+
+# sys.exit
+
+
+@pytest.mark.parametrize(
+    "argument, status, message",
+    [("5", 5, ""), ("0", 0, ""), ("", 0, ""), ("None", 0, ""), ("'words'", 1, "words\n")],
+)
+def test_sys_exit_in_a_tasklet(mode, argument, status, message):
+    done = run_script(
+        f"""
+        import stackless, sys
+        stackless.tasklet(lambda: sys.exit({argument}))()
+        stackless.run()
+        print("not reached")
+        """,
+        env=mode,
+        status=status,
+        quiet=False,
+    )
+    assert done.stdout == ""
+    assert done.stderr == message
+
+
+def test_sys_exit_in_a_tasklet_with_others_in_every_state(mode):
+    done = run_script(
+        """
+        import stackless, sys, time
+        channel = stackless.channel()
+        keep = [
+            stackless.tasklet(channel.receive)(),
+            stackless.tasklet(stackless.sleep)(300),
+            stackless.tasklet(stackless.schedule_remove)(),
+        ]
+        stackless.schedule()
+        stackless.tasklet(lambda: sys.exit(6))()
+        keep.append(stackless.tasklet(print)("not reached"))
+        stackless.run()
+        """,
+        env=mode,
+        status=6,
+    )
+    assert done.stdout == ""
+
+
+def test_sys_exit_after_a_blocked_call(mode):
+    run_script(
+        """
+        import stackless, sys, time
+
+        def body():
+            time.sleep(0.1)
+            sys.exit(9)
+
+        stackless.tasklet(body)()
+        stackless.run()
+        """,
+        env=mode,
+        status=9,
+    )
+
+
+# __del__
+
+
+def test_an_exception_in_del_is_reported_and_ignored(mode):
+    done = run_script(
+        """
+        import stackless
+
+        class Bad:
+            def __del__(self):
+                raise LookupError("from __del__")
+
+        def body():
+            bad = Bad()
+            del bad
+            stackless.schedule()
+            print("goes on")
+
+        stackless.tasklet(body)()
+        stackless.tasklet(lambda argument: None)(Bad())
+        stackless.run()
+        print("end")
+        """,
+        env=mode,
+        quiet=False,
+    )
+    assert done.lines == ["goes on", "end"]
+    assert done.stderr.count("LookupError: from __del__") == 2
+
+
+def test_an_exception_in_del_of_a_killed_tasklets_local(mode):
+    done = run_script(
+        """
+        import stackless
+
+        class Bad:
+            def __del__(self):
+                raise LookupError("from __del__")
+
+        def body():
+            bad = Bad()
+            stackless.schedule_remove()
+
+        t = stackless.tasklet(body)()
+        stackless.run()
+        del t
+        print("end")
+        """,
+        env=mode,
+        quiet=False,
+    )
+    assert done.lines == ["end"]
+    assert done.stderr.count("LookupError: from __del__") == 1
+
+
+# recursion
+
+
+def test_python_recursion_error_in_a_tasklet(mode):
+    done = run_script(
+        """
+        import stackless
+
+        def endless():
+            return endless() + 1
+
+        def body(name):
+            for _ in range(3):
+                try:
+                    endless()
+                except RecursionError:
+                    print(name, "RecursionError")
+                stackless.schedule()
+
+        stackless.tasklet(body)("a")
+        stackless.tasklet(body)("b")
+        stackless.run()
+        stackless.tasklet(endless)()
+        try:
+            stackless.run()
+        except RecursionError:
+            print("main RecursionError")
+        """,
+        env=mode,
+    )
+    assert done.lines == ["a RecursionError", "b RecursionError"] * 3 + ["main RecursionError"]
+
+
+C_RECURSION = {
+    "repr of lists": "x = []\nfor _ in range(100000): x = [x]\nrepr(x)",
+    "repr of dicts": "x = {}\nfor _ in range(100000): x = {1: x}\nrepr(x)",
+    "equality of tuples": "a = b = ()\nfor _ in range(100000): a, b = (a,), (b,)\na == b",
+    "json": "import json\njson.loads('[' * 100000)",
+    "isinstance": "x = int\nfor _ in range(100000): x = (x,)\nisinstance('', x)",
+    "getattr": "class A:\n    def __getattr__(self, name): return getattr(self, name)\nA().x",
+    "repr by class": "class A:\n    def __repr__(self): return repr([self])\nrepr(A())",
+}
+
+
+@pytest.mark.parametrize("kind", C_RECURSION)
+@pytest.mark.parametrize("depth", [0, 300])
+def test_c_recursion_in_a_tasklet(kind, depth, mode):
+    """RecursionError and no crash, also when Python frames are on the stack already."""
+    done = run_script(
+        """
+        import stackless, sys
+        code = compile(sys.argv[1], "code", "exec")
+
+        def below(left):
+            if left:
+                return below(left - 1)
+            exec(code, {"__name__": "scratch"})
+
+        def body(name):
+            try:
+                below(int(sys.argv[2]))
+            except RecursionError:
+                print(name, "RecursionError")
+            stackless.schedule()
+            print(name, "goes on")
+
+        for name in "ab":
+            stackless.tasklet(body)(name)
+        stackless.run()
+        """,
+        env=mode,
+        args=(C_RECURSION[kind], depth),
+    )
+    assert done.lines == ["a RecursionError", "b RecursionError", "a goes on", "b goes on"]
+
+
+def test_deep_python_recursion_with_a_raised_limit(mode):
+    done = run_script(
+        """
+        import stackless, sys
+        sys.setrecursionlimit(40000)
+
+        def down(left):
+            if left == 15000:
+                stackless.schedule()
+            return down(left - 1) + 1 if left else 0
+
+        for _ in range(2):
+            stackless.tasklet(lambda: print(down(30000)))()
+        stackless.run()
+        """,
+        env=mode,
+    )
+    assert done.lines == ["30000", "30000"]
+
+
+# fork
+
+FORK_FROM_MAIN = """
+import os, stackless, sys, threading, time
+channel = stackless.channel()
+stackless.tasklet(channel.receive)()
+stackless.tasklet(stackless.sleep)(0.5)
+stackless.tasklet(time.sleep)(0.3)
+
+def spin():
+    for _ in range(2000):
+        stackless.schedule()
+
+stackless.tasklet(spin)()
+stackless.sleep(0.1)
+pid = os.fork()
+if pid == 0:
+    {child}
+_, status = os.waitpid(pid, 0)
+print("child status", os.waitstatus_to_exitcode(status), flush=True)
+stackless.run()
+channel.send(None)
+print("parent done", stackless.runcount)
+"""
+
+
+@pytest.mark.parametrize(
+    "child, status",
+    [
+        ("os._exit(3)", 3),
+        ("sys.exit(4)", 4),
+        ("stackless.tasklet(sys.exit)(5); stackless.run(); os._exit(1)", 5),
+    ],
+)
+def test_fork_from_main_and_the_child_exits(child, status, mode):
+    done = run_script(FORK_FROM_MAIN.format(child=child), env=mode, options=("-W", "ignore"))
+    assert done.lines == [f"child status {status}", "parent done 1"]
+
+
+def test_fork_from_main_and_the_child_goes_on(mode):
+    child = """
+    assert stackless.current is stackless.main
+    assert stackless.runcount == 1, stackless.runcount
+    got = []
+    fresh = stackless.channel()
+    stackless.tasklet(lambda: got.append(fresh.receive()))()
+    stackless.tasklet(fresh.send)("in the child")
+    stackless.tasklet(lambda: (stackless.sleep(0.05), got.append("slept")))()
+    stackless.tasklet(lambda: (time.sleep(0.05), got.append("blocked")))()
+    stackless.run()
+    thread = threading.Thread(target=lambda: (stackless.tasklet(got.append)("thread"), stackless.run()))
+    thread.start()
+    thread.join()
+    print(sorted(got), flush=True)
+    sys.exit(0)
+"""
+    done = run_script(FORK_FROM_MAIN.format(child=child.strip()), env=mode, options=("-W", "ignore"))
+    assert done.lines == ["['blocked', 'in the child', 'slept', 'thread']", "child status 0", "parent done 1"]
+
+
+@pytest.mark.parametrize("after_block", [False, True])
+@pytest.mark.parametrize(
+    "child, status",
+    [
+        ("os._exit(3)", 3),
+        ("sys.exit(4)", 4),
+        ("stackless.tasklet(print)('made in the child'); stackless.schedule(); sys.stdout.flush(); os._exit(5)", 5),
+    ],
+)
+def test_fork_from_a_tasklet(child, status, after_block, mode):
+    """The child has the forking tasklet alone; the parent goes on as if nothing had happened."""
+    done = run_script(
+        """
+        import os, stackless, sys, time
+        log = []
+
+        def forker():
+            if {after_block}:
+                time.sleep(0.05)
+                stackless.schedule()
+            pid = os.fork()
+            if pid == 0:
+                {child}
+            _, status = os.waitpid(pid, 0)
+            log.append(os.waitstatus_to_exitcode(status))
+
+        def other():
+            time.sleep(0.2)
+            log.append("other")
+
+        stackless.tasklet(forker)()
+        stackless.tasklet(other)()
+        stackless.tasklet(stackless.sleep)(0.1)
+        stackless.run()
+        print(*sorted(map(str, log)), flush=True)
+        """.replace("{after_block}", str(after_block)).replace("{child}", child),
+        env=mode,
+        options=("-W", "ignore"),
+    )
+    expected = [f"{status} other"]
+    if status == 5:
+        expected.insert(0, "made in the child")
+    assert done.lines == expected
+
+
+def test_fork_many_times_while_tasklets_block(mode):
+    done = run_script(
+        """
+        import os, stackless, time
+        finished = []
+
+        def block():
+            while not finished:
+                time.sleep(0.001)
+                stackless.schedule()
+
+        def fork():
+            for number in range(30):
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(number)
+                _, status = os.waitpid(pid, 0)
+                assert os.waitstatus_to_exitcode(status) == number
+                stackless.schedule()
+            finished.append(1)
+
+        for _ in range(3):
+            stackless.tasklet(block)()
+        stackless.tasklet(fork)()
+        stackless.run()
+        print("fine")
+        """,
+        env=mode,
+        options=("-W", "ignore"),
+    )
+    assert done.lines == ["fine"]
+
+
+# interpreter exit
+
+LEFT = {
+    "new": "t = stackless.tasklet(print, ('never',))",
+    "bound": "t = stackless.tasklet(print)",
+    "ready, fresh": "stackless.tasklet(print)('never')",
+    "ready, started": "stackless.tasklet(spin)(); stackless.schedule()",
+    "paused": "t = stackless.tasklet(stackless.schedule_remove)(); stackless.run()",
+    "receiving": "c = stackless.channel(); stackless.tasklet(c.receive)(); stackless.run()",
+    "sending": "c = stackless.channel(); stackless.tasklet(c.send)(object()); stackless.run()",
+    "receiving on a forgotten channel": "stackless.tasklet(stackless.channel().receive)(); stackless.run()",
+    "asleep": "t = stackless.tasklet(stackless.sleep)(300); stackless.schedule()",
+    "asleep and forgotten": "stackless.tasklet(stackless.sleep)(300); stackless.schedule()",
+    "in a timeout block": """
+def body():
+    with stackless.timeout(300):
+        stackless.sleep(300)
+stackless.tasklet(body)()
+stackless.schedule()
+""",
+    "waiting on I/O": """
+from stackless import socket
+a, b = socket.socketpair()
+stackless.tasklet(a.recv)(1)
+stackless.schedule()
+""",
+    "waiting for a connection": """
+from stackless import socket
+server = socket.create_server(("127.0.0.1", 0))
+stackless.tasklet(server.accept)()
+stackless.schedule()
+""",
+    "finished": "t = stackless.tasklet(len)(()); stackless.run()",
+    "killed": "t = stackless.tasklet(stackless.schedule)(); stackless.schedule(); t.kill()",
+    "many of all": """
+c = stackless.channel()
+for _ in range(200):
+    stackless.tasklet(c.receive)()
+    stackless.tasklet(stackless.sleep)(300)
+    stackless.tasklet(spin)()
+stackless.schedule()
+for _ in range(200):
+    stackless.tasklet(print)("never")
+""",
+    "watchdog inside": "stackless.tasklet(lambda: (stackless.tasklet(spin)(), stackless.run()))(); stackless.schedule(); stackless.schedule()",
+    "in a plain thread": """
+import threading
+def other():
+    stackless.tasklet(stackless.channel().receive)()
+    stackless.tasklet(spin)()
+    stackless.schedule()
+thread = threading.Thread(target=other)
+thread.start()
+thread.join()
+""",
+    "daemon thread parked in a channel": """
+import threading
+c = stackless.channel()
+threading.Thread(target=c.receive, daemon=True).start()
+while c.balance == 0:
+    time.sleep(0.001)
+""",
+}
+
+POOL_LEFT = {
+    "blocked in time.sleep, main slept": "stackless.tasklet(time.sleep)(300); stackless.tasklet(print)('others run'); stackless.sleep(0.1)",
+    "blocked in time.sleep": "stackless.tasklet(time.sleep)(300); stackless.tasklet(print)('others run'); stackless.schedule(); stackless.schedule()",
+    "blocked in a read": "r, w = os.pipe(); stackless.tasklet(os.read)(r, 1); stackless.tasklet(print)('others run'); stackless.schedule(); stackless.schedule()",
+    "two blocked": """
+stackless.tasklet(time.sleep)(300)
+r, w = os.pipe()
+stackless.tasklet(os.read)(r, 1)
+stackless.tasklet(print)('others run')
+stackless.schedule()
+stackless.schedule()
+""",
+}
+
+
+@pytest.mark.parametrize("state", LEFT)
+def test_interpreter_exit(state, mode):
+    done = run_script(PRELUDE + LEFT[state], env=mode, timeout=30)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("state", POOL_LEFT)
+def test_interpreter_exit_with_blocked_calls(state):
+    """The call would last for minutes; the process must not wait for it."""
+    done = run_script(PRELUDE + POOL_LEFT[state], env={"STACKLESS_THREADS": None}, timeout=30)
+    assert done.lines == ["others run"]
+
+
+@pytest.mark.parametrize("state", ["receiving", "asleep", "ready, started", "many of all"])
+def test_interpreter_exit_with_an_error(state, mode):
+    """The same with main failing: the status is main's, the only message is its traceback."""
+    done = run_script(PRELUDE + LEFT[state] + "\nsys.exit(7)", env=mode, status=7, timeout=30)
+    assert done.stdout == ""
+
+
+def test_interpreter_exit_runs_finally_blocks(mode):
+    done = run_script(
+        """
+        import atexit, stackless
+        channel = stackless.channel()
+
+        def body(wait):
+            try:
+                wait()
+            finally:
+                print("finally", flush=True)
+
+        for wait in (channel.receive, stackless.schedule_remove, lambda: stackless.sleep(300)):
+            globals().setdefault("keep", []).append(stackless.tasklet(body)(wait))
+        stackless.schedule()
+        atexit.register(print, "atexit", flush=True)
+        print("main ends", flush=True)
+        """,
+        env=mode,
+    )
+    assert done.lines == ["main ends", "atexit"] + ["finally"] * 3
+
+
+def test_interpreter_exit_with_one_that_refuses_to_die(mode):
+    done = run_script(
+        """
+        import stackless
+
+        def stubborn():
+            while True:
+                try:
+                    stackless.schedule_remove()
+                except TaskletExit:
+                    pass
+
+        keep = stackless.tasklet(stubborn)()
+        stackless.run()
+        print("main ends")
+        """,
+        env=mode,
+        timeout=30,
+    )
+    assert done.lines == ["main ends"]
+
+
+def test_import_alone_leaves_no_trace(mode):
+    done = run_script("import stackless", env=mode)
+    assert done.stdout == ""
+
+
+# ctypes callbacks
+
+CALLBACKS = """
+import ctypes, os, stackless, threading, time
+
+CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int))
+libc = ctypes.CDLL(None)
+libc.qsort.restype = None
+libc.qsort.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, CALLBACK]
+
+def sort(values, inside):
+    array = (ctypes.c_int * len(values))(*values)
+
+    def compare(a, b):
+        state = ctypes.pythonapi.PyGILState_Ensure()
+        inside()
+        result = a[0] - b[0]
+        ctypes.pythonapi.PyGILState_Release(state)
+        return result
+
+    libc.qsort(array, len(values), ctypes.sizeof(ctypes.c_int), CALLBACK(compare))
+    return list(array)
+"""
+
+
+def test_ctypes_callbacks(mode):
+    done = run_script(
+        CALLBACKS
+        + """
+results = []
+
+def body(number):
+    threads = set()
+    for _ in range(20):
+        time.sleep(0.002)       # becomes a stray, comes back to a lane that may be elsewhere
+        stackless.schedule()
+        threads.add(threading.get_native_id())
+        results.append(sort([3, 1, 2, number], lambda: None) == sorted([3, 1, 2, number]))
+        stackless.schedule()
+    moved.append(len(threads))
+
+moved = []
+for number in range(6):
+    stackless.tasklet(body)(number)
+stackless.run()
+print(len(results), all(results))
+print(max(moved) > 1)
+""",
+        env=mode,
+    )
+    assert done.lines[0] == "120 True"
+    assert done.lines[1] == str(mode["STACKLESS_THREADS"] is None), "whether any tasklet changed its thread"
+
+
+def test_ctypes_callbacks_that_switch(mode):
+    done = run_script(
+        CALLBACKS
+        + """
+results = []
+
+def body(number):
+    values = [(number * 7 + index * 5) % 11 for index in range(8)]
+    for _ in range(5):
+        results.append(sort(values, stackless.schedule) == sorted(values))
+
+for number in range(4):
+    stackless.tasklet(body)(number)
+stackless.run()
+print(len(results), all(results))
+""",
+        env=mode,
+    )
+    assert done.lines == ["20 True"]
+
+
+def test_ctypes_callbacks_that_block(mode):
+    done = run_script(
+        CALLBACKS
+        + """
+results = []
+
+def body(number):
+    results.append(sort([4, 3, 2, 1], lambda: time.sleep(0.003)) == [1, 2, 3, 4])
+
+for number in range(4):
+    stackless.tasklet(body)(number)
+stackless.run()
+print(len(results), all(results))
+""",
+        env=mode,
+    )
+    assert done.lines == ["4 True"]
+
+
+# containers dropped inside a tasklet
+
+
+@pytest.mark.parametrize("kind", ["list of lists", "chain of lists", "tuples", "dicts", "objects"])
+@pytest.mark.parametrize("moved", [False, True])
+def test_containers_dropped_in_a_tasklet_are_freed(kind, moved, mode):
+    done = run_script(
+        """
+        import stackless, sys, time, gc
+        gc.disable()
+        kind, moved = sys.argv[1], sys.argv[2] == "True"
+        count = 20000
+        freed = 0
+
+        class Marker:
+            __slots__ = ()
+            def __del__(self):
+                global freed
+                freed += 1
+
+        class Node:
+            pass
+
+        def make():
+            if kind == "list of lists":
+                return [[Marker()] for _ in range(count)]
+            if kind == "chain of lists":
+                chain = None
+                for _ in range(count):
+                    chain = [Marker(), chain]
+                return chain
+            if kind == "tuples":
+                return [(Marker(), (index,)) for index in range(count)]
+            if kind == "dicts":
+                return [{"marker": Marker(), "nested": {}} for _ in range(count)]
+            nodes = []
+            for _ in range(count):
+                node = Node()
+                node.marker = Marker()
+                nodes.append(node)
+            return nodes
+
+        def body():
+            global freed
+            for _ in range(3):
+                if moved:
+                    time.sleep(0.005)
+                    stackless.schedule()
+                freed = 0
+                dropped = make()
+                del dropped
+                print(freed)
+                stackless.schedule()
+
+        stackless.tasklet(body)()
+        stackless.tasklet(stackless.schedule)()
+        stackless.run()
+        """,
+        env=mode,
+        args=(kind, moved),
+    )
+    assert done.lines == ["20000"] * 3
+
+
+# what is per tasklet
+
+
+def test_threading_local_is_per_tasklet():
+    local = threading.local()
+    local.value = "main"
+    seen = []
+
+    def body(name):
+        seen.append(getattr(local, "value", None))
+        local.value = name
+        for _ in range(3):
+            stackless.schedule()
+            seen.append(local.value)
+
+    for name in "ab":
+        stackless.tasklet(body)(name)
+    stackless.run()
+    assert seen == [None, None] + ["a", "b"] * 3
+    assert local.value == "main"
+
+
+def test_threading_local_is_not_left_behind():
+    """The next tasklet that uses the same stack starts empty, and the old values are freed."""
+    local = threading.local()
+    freed = []
+
+    class Marker:
+        def __del__(self):
+            freed.append(1)
+
+    def body():
+        assert not hasattr(local, "value")
+        local.value = Marker()
+
+    for _ in range(10):
+        stackless.tasklet(body)()
+        stackless.run()
+    assert len(freed) == 10
+
+
+def test_context_variables_are_copied_at_creation():
+    variable = contextvars.ContextVar("variable", default="default")
+    seen = []
+
+    def body(name):
+        seen.append(variable.get())
+        variable.set(name)
+        stackless.schedule()
+        seen.append(variable.get())
+
+    token = variable.set("at creation")
+    try:
+        for name in "ab":
+            stackless.tasklet(body)(name)
+        variable.set("later")
+        stackless.run()
+        assert seen == ["at creation", "at creation", "a", "b"]
+        assert variable.get() == "later"
+    finally:
+        variable.reset(token)
+    stackless.tasklet(body)("c")
+    stackless.run()
+    assert seen[-2:] == ["default", "c"]
+
+
+def test_settrace_is_per_tasklet():
+    events = []
+    seen = []
+
+    def tracer(frame, event, argument):
+        events.append((frame.f_code.co_name, event))
+        return None
+
+    def traced_function():
+        pass
+
+    def untraced_function():
+        pass
+
+    def traced():
+        sys.settrace(tracer)
+        stackless.schedule()
+        seen.append(sys.gettrace() is tracer)
+        traced_function()
+        sys.settrace(None)
+
+    def untraced():
+        seen.append(sys.gettrace())
+        untraced_function()
+        stackless.schedule()
+        seen.append(sys.gettrace())
+        untraced_function()
+
+    before = sys.gettrace()
+    stackless.tasklet(traced)()
+    stackless.tasklet(untraced)()
+    stackless.run()
+    assert sys.gettrace() is before
+    assert ("traced_function", "call") in events
+    assert not any(name == "untraced_function" for name, _ in events)
+    assert seen == [None, True, None]
+
+
+def test_a_traced_main_does_not_trace_tasklets():
+    events = []
+
+    def tracer(frame, event, argument):
+        events.append(frame.f_code.co_name)
+        return None
+
+    def inside():
+        seen.append(sys.gettrace())
+
+    def outside():
+        seen.append(sys.gettrace())
+
+    seen = []
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        stackless.tasklet(inside)()
+        stackless.run()
+        outside()
+    finally:
+        sys.settrace(before)
+    assert seen == [None, tracer]
+    assert "outside" in events and "inside" not in events
+
+
+def test_a_trace_function_is_not_left_behind():
+    stackless.tasklet(sys.settrace)(lambda *info: None)
+    stackless.run()
+    seen = []
+    for _ in range(5):
+        stackless.tasklet(lambda: seen.append((sys.gettrace(), sys.getprofile())))()
+        stackless.run()
+    assert seen == [(None, None)] * 5
+
+
+# many
+
+
+@pytest.mark.limit(180)
+def test_a_hundred_thousand_parked_tasklets():
+    done = run_script(
+        """
+        import stackless
+        count = 100000
+        channel = stackless.channel()
+        woken = 0
+
+        def body():
+            global woken
+            woken += channel.receive()
+
+        for _ in range(count):
+            stackless.tasklet(body)()
+        stackless.run()
+        print(channel.balance)
+        for _ in range(count):
+            channel.send(1)
+        stackless.run()
+        print(woken, stackless.runcount)
+        """,
+        timeout=150,
+    )
+    assert done.lines == ["-100000", "100000 1"]
