@@ -37,7 +37,7 @@ void sl_context_make(sl_context *ctx, struct sl_stack *stack, sl_context_entry e
     memset(sp, 0, SL_FRAME_SIZE + HEADROOM);
 
     uint64_t fp = keep_fp ? (uint64_t)SL_FP_INITIAL : 0;
-    uintptr_t return_to = (uintptr_t)sl_ctx_entry, function = (uintptr_t)entry;
+    uintptr_t return_to = (uintptr_t)sl_ctx_entry + SL_FRAME_ENTRY_SKIP, function = (uintptr_t)entry;
     memcpy(sp + SL_FRAME_FP, &fp, sizeof fp);
     memcpy(sp + SL_FRAME_RETURN, &return_to, sizeof return_to);
     memcpy(sp + SL_FRAME_ENTRY, &function, sizeof function);

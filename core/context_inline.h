@@ -11,7 +11,8 @@
 #endif
 #if SL_TSAN
 #include <sanitizer/tsan_interface.h>
-void __tsan_func_exit(void);
+/* Under another name, because gcc knows this one with another type. */
+void sl_tsan_func_exit(void) __asm__("__tsan_func_exit");
 #endif
 
 /* Tells the sanitizers that the stack is about to change.  With `final` the
@@ -26,7 +27,7 @@ static inline void sl_switch_announce(sl_context *from, sl_context *to, sl_trans
 #endif
 #if SL_TSAN
     if (final)
-        __tsan_func_exit(); /* the entry function's: it does not return */
+        sl_tsan_func_exit(); /* the entry function's: it does not return */
     __tsan_switch_to_fiber(to->fiber, 0);
 #endif
 }

@@ -14,10 +14,10 @@
  *
  * High-water mark: as many free residents are kept as stacks were in use at
  * once lately, but at least KEEP_MIN and at most KEEP_MAX.  "Lately" is counted
- * in puts: the remembered peak sinks by a quarter every PEAK_PUTS.  A load that
- * swings below KEEP_MAX therefore never goes to the kernel, and after a burst
- * at most KEEP_MAX stacks stay resident however large it was.  The three
- * numbers are chosen by feel.
+ * in puts: the remembered peak sinks by a quarter every PEAK_PUTS, but not below
+ * the highest of those.  A load that swings below KEEP_MAX therefore never goes
+ * to the kernel, and after a burst at most KEEP_MAX stacks (and a batch) stay
+ * resident however large it was.  The numbers are chosen by feel.
  */
 #include "stack.h"
 
@@ -54,7 +54,9 @@ struct sl_stack_pool {
     sl_stack *head, *tail, *coldest;
     sl_slab *slabs; /* newest first; only the newest may have uncarved stacks */
     size_t live, free, resident, slab_count, unguarded;
-    size_t peak, puts;
+    size_t peak;        /* most in use at once lately */
+    size_t window_peak; /* the same, since `puts` last was a multiple of PEAK_PUTS */
+    size_t puts;
 };
 
 int sl_stack_pool_create(sl_stack_pool **out, size_t size)
@@ -145,8 +147,11 @@ static void unlink_free(sl_stack_pool *pool, sl_stack *s)
 
 static void count_live(sl_stack_pool *pool)
 {
-    if (++pool->live > pool->peak)
-        pool->peak = pool->live;
+    size_t n = ++pool->live;
+    if (n > pool->window_peak)
+        pool->window_peak = n;
+    if (n > pool->peak)
+        pool->peak = n;
 }
 
 /* ---- handing out ------------------------------------------------------- */
@@ -273,8 +278,9 @@ void sl_stack_put(sl_stack_pool *pool, sl_stack *s)
     push_resident(pool, s);
     if (++pool->puts % PEAK_PUTS == 0) {
         pool->peak -= pool->peak / 4;
-        if (pool->peak < pool->live)
-            pool->peak = pool->live;
+        if (pool->peak < pool->window_peak)
+            pool->peak = pool->window_peak;
+        pool->window_peak = pool->live;
     }
     size_t wanted = keep(pool);
     if (pool->resident >= wanted + TRIM_BATCH)
@@ -287,7 +293,7 @@ void sl_stack_trim(sl_stack_pool *pool)
     sl_lock_take(&pool->lock);
     while (trim_batch(pool, 0))
         ;
-    pool->peak = pool->live;
+    pool->peak = pool->window_peak = pool->live;
     sl_lock_drop(&pool->lock);
 }
 

@@ -7,8 +7,10 @@
 #include "stack_guard.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "atomic.h"
 
@@ -50,16 +52,25 @@ static enum sl_guard_kind by_mprotect(void *at, size_t size)
     return SL_GUARD_MPROTECT;
 }
 
+/* Emulated kernels accept advice they do not know.  So the first guard is
+ * tried: the kernel must fail to read a file name from it. */
+static bool really_guarded(const void *at)
+{
+    return access(at, F_OK) != 0 && errno == EFAULT;
+}
+
 enum sl_guard_kind sl_guard_install(void *at, size_t size)
 {
-    if (sl_load_relaxed32(&kind) != SL_GUARD_MPROTECT) {
-        if (madvise(at, size, MADV_GUARD_INSTALL) == 0) {
+    unsigned known = sl_load_relaxed32(&kind);
+    if (known != SL_GUARD_MPROTECT) {
+        bool advised = madvise(at, size, MADV_GUARD_INSTALL) == 0;
+        if (advised && (known == SL_GUARD_MADVISE || really_guarded(at))) {
             sl_cas32(&kind, SL_GUARD_NONE, SL_GUARD_MADVISE);
             return SL_GUARD_MADVISE;
         }
-        if (errno == ENOMEM)
+        if (!advised && errno == ENOMEM)
             return SL_GUARD_NONE; /* no page table; mprotect would need more */
-        /* EINVAL: unknown to this kernel, or the process locks its memory.
+        /* Unknown to this kernel, or the process locks its memory.
          * Whichever it is, the next call would fail as well. */
         sl_store_relaxed32(&kind, SL_GUARD_MPROTECT);
     }

@@ -5,10 +5,15 @@
  * Each tries the system call without blocking and with the GIL held, and parks
  * the tasklet on the poller only after EAGAIN.  What has no hot path (accept,
  * connect, recvmsg ...) is in stackless/socket.py, on top of wait().
+ *
+ * Between a try that said EAGAIN and the wait no other tasklet may run: it
+ * could take the edge that this one needs.  So where one may (a stray that
+ * queues for the lane), the try is repeated.
  */
 #include "pystackless.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <structmember.h>
 #include <sys/socket.h>
@@ -22,36 +27,67 @@ typedef struct {
     double timeout;     /* seconds; negative: none; 0: do not wait */
 } descriptor;
 
-/* Parks until `events`: 1 ready, -1 with an exception (also for a time-out). */
+/* Receives of up to this size pass through one buffer: nothing is allocated
+ * for a try that fails, or kept while a tasklet is parked.  Guarded by the GIL,
+ * which is not dropped between receiving and copying. */
+static char scratch[64 * 1024];
+
+static int failed_with(int error)
+{
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+/* The record in the poller of t's lane, or NULL with an exception. */
+static sl_fd *record_for(descriptor *d, PyTasklet *t)
+{
+    sl_netpoll *np;
+    int rc = sl_lane_netpoll(t->base.lane, &np);
+    if (rc == 0 && d->np == np && d->epoch == fe.epoch)
+        return d->record;
+    if (rc == 0)
+        rc = sl_netpoll_open(np, d->fd, &d->record);
+    d->np = rc == 0 ? np : NULL;
+    d->epoch = fe.epoch;
+    if (rc == 0)
+        return d->record;
+    if (rc == SL_EPOLL)
+        PyErr_SetFromErrno(PyExc_OSError);
+    else
+        PyErr_Format(PyExc_OSError, "cannot wait for descriptor %d: %s", d->fd, sl_strerror(rc));
+    return NULL;
+}
+
+/* Parks until `events`: 1 try again, -1 with an exception (also for a
+ * time-out).  `*deadline` is one for the whole operation, negative at first. */
 static int wait_ready(descriptor *d, uint32_t events, int64_t *deadline)
 {
-    if (d->timeout == 0) {
-        errno = EAGAIN;
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
+    if (d->timeout == 0)
+        return failed_with(EAGAIN);
     if (*deadline < 0)
         *deadline = d->timeout < 0 ? SL_NEVER
                                    : sl_deadline_after(sl_now(), (int64_t)ceil(d->timeout * 1e9));
+    sl_worker *w = sl_self();
+    bool stray = w && w->current && !w->lane;
     PyTasklet *t = enter();
     if (!t)
         return -1;
-    sl_netpoll *np;
-    int rc = sl_lane_netpoll(t->base.lane, &np);
-    if (rc == 0 && (d->np != np || d->epoch != fe.epoch)) {
-        rc = sl_netpoll_open(np, d->fd, &d->record);
-        d->np = np;
-        d->epoch = fe.epoch;
-    }
-    if (rc < 0) {
-        d->np = NULL;
-        PyErr_Format(PyExc_OSError, "cannot wait for descriptor %d: %s", d->fd, sl_strerror(rc));
+    if (stray)
+        return 1; /* others have run meanwhile */
+    sl_fd *record = record_for(d, t);
+    if (!record)
         return -1;
-    }
-    rc = wait_fd(t, d->record, events, *deadline);
+    int rc = wait_fd(t, record, events, *deadline);
+    if (rc > 0)
+        return 1;
     if (rc == 0)
         PyErr_SetString(PyExc_TimeoutError, "timed out");
-    return rc > 0 ? 1 : -1;
+    else if (d->fd < 0 && PyErr_ExceptionMatches(PyExc_OSError)) {
+        PyErr_Clear();
+        failed_with(EBADF); /* closed while we waited */
+    }
+    return -1;
 }
 
 /* After a failed call: 1 try again, -1 with an exception. */
@@ -88,72 +124,125 @@ static Py_ssize_t transmit(descriptor *d, const char *data, size_t size, int fla
     }
 }
 
-static PyObject *descriptor_recv(PyObject *self, PyObject *args)
+/* ---- arguments ---- */
+
+static int check_count(const char *name, Py_ssize_t n, Py_ssize_t most)
 {
-    Py_ssize_t size;
-    int flags = 0;
-    if (!PyArg_ParseTuple(args, "n|i:recv", &size, &flags))
-        return NULL;
-    if (size < 0) {
-        PyErr_SetString(PyExc_ValueError, "negative buffersize in recv");
-        return NULL;
+    if (n >= 1 && n <= most)
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s() takes 1 to %zd arguments (%zd given)", name, most, n);
+    return -1;
+}
+
+/* Argument `i`, an int of C's; 0 if it was left out.  -1 with an exception. */
+static int flags_argument(PyObject *const *args, Py_ssize_t n, Py_ssize_t i, int *out)
+{
+    *out = 0;
+    if (i >= n)
+        return 0;
+    Py_ssize_t value = PyNumber_AsSsize_t(args[i], PyExc_OverflowError);
+    if (value == -1 && PyErr_Occurred())
+        return -1;
+    if (value < INT_MIN || value > INT_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "flags do not fit in a C int");
+        return -1;
     }
+    *out = (int)value;
+    return 0;
+}
+
+static int size_argument(PyObject *o, const char *name, Py_ssize_t *out)
+{
+    *out = PyNumber_AsSsize_t(o, PyExc_OverflowError);
+    if (*out == -1 && PyErr_Occurred())
+        return -1;
+    if (*out >= 0)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "negative buffersize in %s", name);
+    return -1;
+}
+
+/* ---- operations ---- */
+
+static PyObject *receive_small(descriptor *d, size_t size, int flags)
+{
+    Py_ssize_t n = receive(d, scratch, size, flags);
+    if (n < 0)
+        return NULL;
+    /* MSG_TRUNC reports what there was rather than what fitted. */
+    return PyBytes_FromStringAndSize(scratch, n < (Py_ssize_t)size ? n : (Py_ssize_t)size);
+}
+
+static PyObject *receive_big(descriptor *d, Py_ssize_t size, int flags)
+{
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
     if (!bytes)
         return NULL;
-    Py_ssize_t n = receive((descriptor *)self, PyBytes_AS_STRING(bytes), (size_t)size, flags);
+    Py_ssize_t n = receive(d, PyBytes_AS_STRING(bytes), (size_t)size, flags);
     if (n < 0)
         Py_CLEAR(bytes);
-    else if (n != size)
+    else if (n < size)
         _PyBytes_Resize(&bytes, n);
     return bytes;
 }
 
-static PyObject *descriptor_recv_into(PyObject *self, PyObject *args)
+static PyObject *descriptor_recv(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    Py_ssize_t size;
+    int flags;
+    if (check_count("recv", n, 2) < 0 || size_argument(args[0], "recv", &size) < 0 ||
+        flags_argument(args, n, 1, &flags) < 0)
+        return NULL;
+    descriptor *d = (descriptor *)self;
+    return size <= (Py_ssize_t)sizeof scratch ? receive_small(d, (size_t)size, flags)
+                                              : receive_big(d, size, flags);
+}
+
+static PyObject *descriptor_recv_into(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     Py_buffer view;
     Py_ssize_t size = 0;
-    int flags = 0;
-    PyObject *result = NULL;
-    if (!PyArg_ParseTuple(args, "w*|ni:recv_into", &view, &size, &flags))
+    int flags;
+    if (check_count("recv_into", n, 3) < 0 ||
+        (n > 1 && size_argument(args[1], "recv_into", &size) < 0) ||
+        flags_argument(args, n, 2, &flags) < 0 || PyObject_GetBuffer(args[0], &view, PyBUF_WRITABLE) < 0)
         return NULL;
-    if (size < 0)
-        PyErr_SetString(PyExc_ValueError, "negative buffersize in recv_into");
-    else if (size > view.len)
+    Py_ssize_t got = -1;
+    if (size > view.len)
         PyErr_SetString(PyExc_ValueError, "buffer too small for requested bytes");
-    else {
-        Py_ssize_t n = receive((descriptor *)self, view.buf, (size_t)(size ? size : view.len), flags);
-        result = n < 0 ? NULL : PyLong_FromSsize_t(n);
-    }
+    else
+        got = receive((descriptor *)self, view.buf, (size_t)(size ? size : view.len), flags);
     PyBuffer_Release(&view);
-    return result;
+    return got < 0 ? NULL : PyLong_FromSsize_t(got);
 }
 
-static PyObject *descriptor_send(PyObject *self, PyObject *args)
+static PyObject *descriptor_send(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     Py_buffer view;
-    int flags = 0;
+    int flags;
     int64_t deadline = -1;
-    if (!PyArg_ParseTuple(args, "y*|i:send", &view, &flags))
+    if (check_count("send", n, 2) < 0 || flags_argument(args, n, 1, &flags) < 0 ||
+        PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) < 0)
         return NULL;
-    Py_ssize_t n = transmit((descriptor *)self, view.buf, (size_t)view.len, flags, &deadline);
+    Py_ssize_t sent = transmit((descriptor *)self, view.buf, (size_t)view.len, flags, &deadline);
     PyBuffer_Release(&view);
-    return n < 0 ? NULL : PyLong_FromSsize_t(n);
+    return sent < 0 ? NULL : PyLong_FromSsize_t(sent);
 }
 
-static PyObject *descriptor_sendall(PyObject *self, PyObject *args)
+static PyObject *descriptor_sendall(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     Py_buffer view;
-    int flags = 0;
+    int flags;
     int64_t deadline = -1; /* one for the whole */
-    if (!PyArg_ParseTuple(args, "y*|i:sendall", &view, &flags))
+    if (check_count("sendall", n, 2) < 0 || flags_argument(args, n, 1, &flags) < 0 ||
+        PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) < 0)
         return NULL;
-    Py_ssize_t done = 0, n = 0;
+    Py_ssize_t done = 0, sent = 0;
     do
-        n = transmit((descriptor *)self, (char *)view.buf + done, (size_t)(view.len - done), flags, &deadline);
-    while (n >= 0 && (done += n) < view.len);
+        sent = transmit((descriptor *)self, (char *)view.buf + done, (size_t)(view.len - done), flags, &deadline);
+    while (sent >= 0 && (done += sent) < view.len);
     PyBuffer_Release(&view);
-    if (n < 0)
+    if (sent < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -161,16 +250,17 @@ static PyObject *descriptor_sendall(PyObject *self, PyObject *args)
 static PyObject *descriptor_wait(PyObject *self, PyObject *args)
 {
     unsigned int events;
-    int64_t deadline = -1;
-    if (!PyArg_ParseTuple(args, "I:wait", &events))
+    long long given = -1;
+    if (!PyArg_ParseTuple(args, "I|L:wait", &events, &given))
         return NULL;
     if (!events || events & ~(SL_READ | SL_WRITE)) {
         PyErr_Format(PyExc_ValueError, "events must be READ, WRITE or both, got %u", events);
         return NULL;
     }
+    int64_t deadline = given;
     if (wait_ready((descriptor *)self, events, &deadline) < 0)
         return NULL;
-    Py_RETURN_NONE;
+    return PyLong_FromLongLong(deadline);
 }
 
 static PyObject *descriptor_forget(PyObject *self, PyObject *unused)
@@ -195,6 +285,8 @@ static PyObject *get_timeout(PyObject *self, void *unused)
 static int set_timeout(PyObject *self, PyObject *value, void *unused)
 {
     double timeout = -1;
+    if (((descriptor *)self)->fd < 0)
+        return failed_with(EBADF); /* as a setting of the descriptor's would */
     if (value && value != Py_None) {
         timeout = PyFloat_AsDouble(value);
         if (timeout == -1.0 && PyErr_Occurred())
@@ -229,14 +321,17 @@ static void descriptor_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+#define FAST(function) (PyCFunction)(void (*)(void))function, METH_FASTCALL
+
 static PyMethodDef descriptor_methods[] = {
-    {"recv", descriptor_recv, METH_VARARGS, "recv(bufsize, flags=0) -> bytes"},
-    {"recv_into", descriptor_recv_into, METH_VARARGS, "recv_into(buffer, nbytes=0, flags=0) -> int"},
-    {"send", descriptor_send, METH_VARARGS, "send(data, flags=0) -> int"},
-    {"sendall", descriptor_sendall, METH_VARARGS, "sendall(data, flags=0) -> None"},
+    {"recv", FAST(descriptor_recv), "recv(bufsize, flags=0) -> bytes"},
+    {"recv_into", FAST(descriptor_recv_into), "recv_into(buffer, nbytes=0, flags=0) -> int"},
+    {"send", FAST(descriptor_send), "send(data, flags=0) -> int"},
+    {"sendall", FAST(descriptor_sendall), "sendall(data, flags=0) -> None"},
     {"wait", descriptor_wait, METH_VARARGS,
-     "wait(events) -> None\n\n"
-     "Parks the tasklet until an edge of events, after a try that said EAGAIN. TimeoutError\n"
+     "wait(events, deadline=-1) -> deadline\n\n"
+     "After a try that said EAGAIN: parks the tasklet until an edge of events; now and then\n"
+     "for nothing. The result goes into the next wait of the same operation. TimeoutError\n"
      "after the timeout, BlockingIOError when that is 0."},
     {"forget", descriptor_forget, METH_NOARGS,
      "forget() -> None\n\nBefore close(): wakes who waits for the descriptor with OSError."},

@@ -259,11 +259,15 @@ PyObject *run_loop(PyTasklet *t, bool threadblock)
         return NULL;
     bool outer = s->threadblock;
     s->threadblock = threadblock;
+    if (t->is_main)
+        s->lane.owner_waits = true;
     set_tempval(t, NULL);
     sl_lane_unlink(&s->lane, &t->base);
     Py_DECREF(t); /* the ring's; the watchdog list has one */
     PyObject *v = switch_to(t, NULL);
     s->threadblock = outer;
+    if (t->is_main)
+        s->lane.owner_waits = false;
     pop_watchdogs(s, t);
     if (!v)
         return NULL;

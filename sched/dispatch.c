@@ -18,7 +18,6 @@ typedef struct departure {
     sl_worker *w;
     sl_tasklet *rejoins; /* stray to be queued, or NULL */
     sl_carrier *freed;   /* carrier of a stray that ended, or NULL */
-    bool moves;          /* the lane goes to a pool worker */
 } departure;
 
 static _Thread_local sl_worker *self;
@@ -84,11 +83,20 @@ static bool look_around(sl_worker *w, sl_lane *lane)
     return (attend & SL_ATTEND_MOVE) && w == lane->owner;
 }
 
-/* May the lane go to a pool worker, so that its owner can wait for signals? */
-static bool may_move(sl_worker *w, sl_lane *lane)
+bool sl_lane_leaves_owner(sl_lane *lane, sl_worker *w)
 {
-    sl_tasklet *main = w->native.tasklet, *next = lane->current;
-    return next && next->home != w && main && main->place != SL_IN_RING && sl_load_ptr(&lane->pool->spare);
+    sl_tasklet *t = lane->current;
+    if (w != lane->owner || !lane->pool || lane->stays || t->home == w)
+        return false;
+    return lane->evicted || (!lane->owner_waits && (!t->carrier || lane->shy));
+}
+
+/* Asks for the lane to leave the owner's thread, so that it can wait for signals. */
+static void evict(sl_worker *w, sl_lane *lane)
+{
+    sl_tasklet *main = w->native.tasklet;
+    if (main && main->place != SL_IN_RING && sl_load_ptr(&lane->pool->spare))
+        lane->evicted = true;
 }
 
 /* The carrier that `w` enters next: that of the ring's head, or its own. */
@@ -96,7 +104,7 @@ static sl_carrier *choose(sl_worker *w, sl_lane *lane)
 {
     for (;;) {
         sl_tasklet *t = lane->current;
-        if (w->lane != lane || !t || (t->home && t->home != w))
+        if (w->lane != lane || !t || (t->home && t->home != w) || sl_lane_leaves_owner(lane, w))
             return &w->native;
         if (t->carrier)
             return t->carrier;
@@ -142,14 +150,6 @@ static void departed(void *arg)
 {
     departure *d = arg;
     sl_lane *lane = d->w->native.lane;
-    if (d->moves) {
-        sl_worker *to = sl_pool_take_spare(lane->pool);
-        if (to) {
-            lane->pool->moves++;
-            sl_lane_give(lane, d->w, to);
-        }
-        return;
-    }
     sl_store_relaxed(&lane->strays, sl_load_relaxed(&lane->strays) - 1);
     if (d->rejoins)
         sl_lane_append(lane, d->rejoins);
@@ -173,10 +173,8 @@ sl_worker *sl_dispatch(sl_worker *w, sl_tasklet *from)
     uintptr_t turn = sl_load_relaxed(&lane->turn) + 1;
     sl_store_relaxed(&lane->turn, turn);
     if (__builtin_expect(sl_load_relaxed(&lane->attention) || turn % LOOK_EVERY == 0, 0) &&
-        look_around(w, lane) && own != &w->native && may_move(w, lane)) {
-        departure d = {.w = w, .moves = true};
-        return depart(w, own, &d);
-    }
+        look_around(w, lane))
+        evict(w, lane);
     if (lane->current == from && w->lane == lane)
         return w;
     sl_carrier *to = choose(w, lane);
@@ -213,8 +211,8 @@ sl_worker *sl_leave_dead(sl_worker *w)
         return depart(w, own, &d);
     }
     sl_store_relaxed(&lane->turn, sl_load_relaxed(&lane->turn) + 1);
-    if (sl_load_relaxed(&lane->attention))
-        look_around(w, lane);
+    if (sl_load_relaxed(&lane->attention) && look_around(w, lane))
+        evict(w, lane);
     sl_carrier_put(own);
     sl_carrier *to = choose(w, lane);
     if (to == own) { /* the next one is new and takes over where we stand */

@@ -27,20 +27,28 @@ void sl_lane_give(sl_lane *lane, sl_worker *from, sl_worker *to)
     sl_unpark(&to->parker);
 }
 
-sl_worker *sl_pool_take_spare(sl_pool *pool)
+sl_worker *sl_pool_find_worker(sl_pool *pool)
 {
     sl_worker *w = sl_load_ptr(&pool->spare);
-    if (w)
+    if (w && w != pool->lane->owner)
         sl_pool_drop_spare(pool, w);
+    else
+        sl_pool_grow(pool, &w);
     return w;
 }
 
 void sl_pool_add_spare(sl_pool *pool, sl_worker *w)
 {
-    if (w->spare)
-        return;
+    sl_worker *head = sl_load_ptr(&pool->spare);
     w->spare = true;
-    w->next_spare = sl_load_ptr(&pool->spare);
+    w->next_spare = NULL;
+    if (head && w == pool->lane->owner) { /* last resort: main's thread may be needed */
+        while (head->next_spare)
+            head = head->next_spare;
+        head->next_spare = w;
+        return;
+    }
+    w->next_spare = head;
     sl_store_ptr_release(&pool->spare, w);
 }
 
@@ -83,11 +91,11 @@ bool sl_lane_seize(sl_lane *lane, sl_worker *w, bool waited)
     if (t->place == SL_IN_RING)
         sl_lane_unlink(lane, t);
     t->place = SL_STRAY;
+    if (h == lane->owner && t->home != h && !lane->owner_waits)
+        lane->shy = true;
     sl_store_relaxed(&lane->strays, sl_load_relaxed(&lane->strays) + 1);
     h->lane = NULL;
     host(lane, w);
-    if (w->spare)
-        sl_pool_drop_spare(pool, w);
     pool->handoffs++;
     if (lane->env->strayed)
         lane->env->strayed(lane, t);

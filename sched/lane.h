@@ -157,6 +157,12 @@ struct sl_lane {
     sl_atomic waiting;   /* descriptor waits; for the monitor */
     sl_atomic strays;    /* for the monitor */
     unsigned deferred;
+    /* What may run on the owner's thread, where a blocked call would keep the
+     * main tasklet from going on (pool only; guard): */
+    bool owner_waits;    /* main waits for all the others anyway: anything */
+    bool shy;            /* it has happened: nothing but main, otherwise */
+    bool evicted;        /* the monitor wants that thread free for signals */
+    bool stays;          /* no other worker is to be had, until main runs again */
     int64_t last_tick;   /* coarse time of the last look at timers and descriptors */
 };
 
@@ -185,6 +191,7 @@ struct sl_pool {
     sl_lane *lane;
     const sl_env *env;
     int limit;          /* OS threads that may run tasklets, the owner's included */
+    pthread_mutex_t growing; /* workers[] and nworkers have one writer at a time */
     sl_atomic nworkers; /* started, the owner's included */
     sl_worker **workers; /* [limit] */
     sl_atomic spare;    /* sl_worker *, head of the list of parked workers; guard to change */
@@ -265,6 +272,11 @@ sl_worker *sl_leave_dead(sl_worker *w);
 /* From a worker's own loop into the ring's head, which `w` may run. */
 void sl_enter_current(sl_worker *w);
 
+/* Must the ring's head, which is not main, run on another thread than `w`'s?
+ * Unless main waits in run(), new tasklets start elsewhere, so that one that
+ * blocks at once does not take main's thread with it. */
+bool sl_lane_leaves_owner(sl_lane *lane, sl_worker *w);
+
 /* Fires due timers; polls descriptors without waiting. */
 void sl_lane_fire_timers(sl_lane *lane, int64_t now);
 void sl_lane_poll_now(sl_lane *lane);
@@ -300,8 +312,8 @@ void sl_pool_watch(sl_pool *pool);
 
 void sl_worker_init(sl_worker *w, sl_pool *pool, int id);
 void *sl_worker_main(void *worker);
-/* Starts another worker, or SL_ETHREAD when the limit is reached.  Monitor only. */
-int sl_pool_grow(sl_pool *pool);
+/* Starts another worker, or SL_ETHREAD when the limit is reached.  Any thread. */
+int sl_pool_grow(sl_pool *pool, sl_worker **out);
 /* `deaf`: with all signals blocked. */
 int sl_thread_start(pthread_t *out, void *(*body)(void *), void *arg, bool deaf);
 
@@ -309,8 +321,8 @@ int sl_thread_start(pthread_t *out, void *(*body)(void *), void *arg, bool deaf)
 void sl_lane_give(sl_lane *lane, sl_worker *from, sl_worker *to);
 /* A spare takes the lane from a host whose tasklet is blocked. */
 bool sl_lane_seize(sl_lane *lane, sl_worker *w, bool waited);
-/* A parked worker of the pool, taken off the list, or NULL. */
-sl_worker *sl_pool_take_spare(sl_pool *pool);
+/* A worker without a lane, made if there is none; NULL when all are busy. */
+sl_worker *sl_pool_find_worker(sl_pool *pool);
 void sl_pool_add_spare(sl_pool *pool, sl_worker *w);
 void sl_pool_drop_spare(sl_pool *pool, sl_worker *w);
 

@@ -20,13 +20,13 @@
 enum monitor_state { MONITOR_NONE = 0, MONITOR_ON };
 
 /* Nanoseconds.  A period is two system calls, some 3 us of CPU here, so 50 us
- * all the time would be a tax of 6 % on one core; 1 ms costs 0.3 % and keeps
- * the longest gap beside a blocked call near 2 ms.  Rerun the gap benchmark
+ * all the time would be a tax of 6 % on one core; 500 us costs 0.6 % while
+ * something runs, and keeps the longest gap beside a blocked call near 1 ms.  Rerun the gap benchmark
  * when changing them. */
-static const int64_t PERIOD_MIN = 50 * 1000, PERIOD_MAX = 1000 * 1000;
+static const int64_t PERIOD_MIN = 50 * 1000, PERIOD_MAX = 500 * 1000;
 static const int64_t MOVE_AFTER = 1000 * 1000; /* a run() lasts */
 static const int64_t STARVED_AFTER = 50 * 1000 * 1000;
-static const int64_t QUIET_AFTER = 20 * 1000 * 1000;
+static const int64_t QUIET_AFTER = 10 * 1000 * 1000;
 
 typedef struct view {
     sl_worker *host;
@@ -62,18 +62,25 @@ static void attend(sl_lane *lane, uintptr_t bits)
     while ((old & bits) != bits && !sl_cas(&lane->attention, old, old | bits));
 }
 
+static void warn_starved(sl_pool *pool)
+{
+    pool->env->attach(&pool->monitor);
+    if (pool->env->starved)
+        pool->env->starved(pool);
+    pool->env->detach(&pool->monitor);
+}
+
 static void ask_for_handoff(sl_pool *pool, const view *v, int64_t away_for)
 {
-    sl_worker *spare = sl_load_ptr(&pool->spare);
+    sl_worker *spare = sl_load_ptr_acquire(&pool->spare), *made;
     sl_store_relaxed(&pool->seen_turn, v->turn);
+    if ((!spare || spare == pool->lane->owner) && sl_pool_grow(pool, &made) == 0)
+        return; /* it will be a spare at the next look */
     if (spare) {
         sl_store_release32(&spare->asked, 1);
         sl_unpark(&spare->parker);
-    } else if (sl_pool_grow(pool) < 0 && away_for > STARVED_AFTER && !sl_swap32(&pool->warned, 1)) {
-        pool->env->attach(&pool->monitor);
-        if (pool->env->starved)
-            pool->env->starved(pool);
-        pool->env->detach(&pool->monitor);
+    } else if (away_for > STARVED_AFTER && !sl_swap32(&pool->warned, 1)) {
+        warn_starved(pool);
     }
 }
 
@@ -148,7 +155,9 @@ static void *monitor_main(void *arg)
         pool->limit = limit < pool->limit ? limit : pool->limit;
     }
     if (!pool->env->worker_begin || pool->env->worker_begin(w) == 0) {
-        sl_pool_grow(pool); /* a spare in advance: the first handoff is quick */
+        sl_worker *made;
+        if (sl_load_relaxed(&pool->nworkers) == 1)
+            sl_pool_grow(pool, &made); /* a spare in advance: the first handoff is quick */
         watch(pool);
         if (pool->env->worker_end)
             pool->env->worker_end(w);

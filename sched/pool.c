@@ -25,6 +25,7 @@ int sl_pool_init(sl_pool *pool, sl_lane *lane, sl_worker *owner, int limit)
     pool->env = lane->env;
     pool->limit = limit;
     pool->workers[0] = owner;
+    pthread_mutex_init(&pool->growing, NULL);
     sl_store_relaxed(&pool->nworkers, 1);
     owner->pool = pool;
     lane->pool = limit > 1 ? pool : NULL;
@@ -65,8 +66,7 @@ void *sl_worker_main(void *arg)
     return NULL;
 }
 
-/* Only the monitor calls this, so workers[] has one writer. */
-int sl_pool_grow(sl_pool *pool)
+static int grow(sl_pool *pool, sl_worker **out)
 {
     int n = (int)sl_load_relaxed(&pool->nworkers);
     if (n >= pool->limit)
@@ -83,7 +83,18 @@ int sl_pool_grow(sl_pool *pool)
         sl_store_release(&pool->nworkers, (uintptr_t)n);
         pool->workers[n] = NULL;
         free(w);
+        return rc;
     }
+    *out = w;
+    return 0;
+}
+
+int sl_pool_grow(sl_pool *pool, sl_worker **out)
+{
+    *out = NULL;
+    pthread_mutex_lock(&pool->growing);
+    int rc = grow(pool, out);
+    pthread_mutex_unlock(&pool->growing);
     return rc;
 }
 
@@ -126,6 +137,7 @@ void sl_pool_after_fork(sl_pool *pool, sl_worker *w)
     w->spare = w->parked = false;
     sl_parker_init(&w->parker);
     sl_store_relaxed32(&w->tid, (unsigned)syscall(SYS_gettid));
+    pthread_mutex_init(&pool->growing, NULL);
     sl_store_relaxed(&pool->nworkers, 1);
     sl_store_ptr(&pool->spare, NULL);
     sl_store_relaxed32(&pool->monitor_state, 0);
@@ -137,5 +149,6 @@ void sl_pool_after_fork(sl_pool *pool, sl_worker *w)
     sl_store_ptr(&lane->inbox, NULL);
     sl_store_ptr(&lane->host, w);
     lane->owner = w;
+    lane->owner_waits = lane->shy = lane->evicted = lane->stays = false;
     w->lane = lane;
 }

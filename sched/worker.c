@@ -16,7 +16,7 @@
 
 /* A main thread may get a signal just before it goes to sleep; nothing can
  * close that gap for a futex, so its sleeps are bounded and it looks again. */
-static const int64_t SIGNAL_LOOK = 100 * 1000 * 1000;
+static const int64_t SIGNAL_LOOK = 500 * 1000 * 1000;
 
 void sl_worker_init(sl_worker *w, sl_pool *pool, int id)
 {
@@ -71,17 +71,17 @@ static void defer(sl_lane *lane, sl_tasklet *t)
 /* Sleeps without a lane until somebody gives one or asks for a handoff. */
 static void sleep_without_lane(sl_worker *w, const sl_env *env)
 {
-    bool pooled = !w->native.tasklet;
     w->parked = true;
     undefer(w, w->native.lane);
-    if (pooled)
-        sl_pool_add_spare(w->pool, w);
+    sl_pool_add_spare(w->pool, w);
     env->detach(w);
     sl_park(&w->parker, bounded(w, env, SL_NEVER));
     int64_t before = sl_now();
     env->attach(w);
     w->parked = false;
-    if (pooled && !w->lane && !sl_load_relaxed32(&w->pool->stop))
+    if (w->spare)
+        sl_pool_drop_spare(w->pool, w);
+    if (!w->lane && !sl_load_relaxed32(&w->pool->stop))
         sl_lane_seize(w->native.lane, w, sl_now() - before > SL_GUARD_WAITED);
 }
 
@@ -119,6 +119,10 @@ static bool find_work(sl_worker *w, sl_lane *lane)
         sl_lane_fire_timers(lane, sl_now());
     if (!lane->current && lane->netpoll && sl_netpoll_waiting(lane->netpoll))
         sl_lane_poll_now(lane);
+    if (!lane->current && lane->env->landed)
+        lane->env->landed(lane);
+    else if (!lane->current && sl_carrier_due(lane))
+        sl_carrier_reap(lane);
     if (lane->current)
         return true;
     return lane->env->idle && lane->env->idle(lane, w);
@@ -133,16 +137,25 @@ static void pass_to_home(sl_worker *w, sl_lane *lane, sl_tasklet *t)
         defer(lane, t);
 }
 
+/* The lane goes from the owner's thread to another worker, if there is one. */
+static void leave_owner(sl_worker *w, sl_lane *lane)
+{
+    sl_worker *to = sl_pool_find_worker(lane->pool);
+    lane->evicted = false;
+    if (to) {
+        lane->pool->moves++;
+        sl_lane_give(lane, w, to);
+    } else {
+        lane->stays = true;
+    }
+}
+
 void sl_worker_loop(sl_worker *w)
 {
     const sl_env *env = w->native.lane->env;
     sl_tasklet *main = w->native.tasklet;
     while (!w->pool || main || !sl_load_relaxed32(&w->pool->stop)) {
         sl_lane *lane = w->lane;
-        if (lane && env->landed)
-            env->landed(lane);
-        else if (lane && sl_carrier_due(lane))
-            sl_carrier_reap(lane);
         if (main && env->signals && env->signals(w))
             return;
         if (!lane) {
@@ -156,9 +169,13 @@ void sl_worker_loop(sl_worker *w)
             continue;
         }
         sl_tasklet *t = lane->current;
-        if (t == main)
+        if (t == main) {
+            lane->stays = lane->evicted = false;
             return;
-        if (t->home && t->home != w)
+        }
+        if (sl_lane_leaves_owner(lane, w))
+            leave_owner(w, lane);
+        else if (t->home && t->home != w)
             pass_to_home(w, lane, t);
         else
             sl_enter_current(w);

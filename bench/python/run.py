@@ -74,6 +74,7 @@ def measure(suite, options):
 
 def main():
     options = arguments()
+    about = report.machine()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     contenders = ["stackless"] + [peer for peer in rows.PEERS if peer in options.peers]
@@ -91,17 +92,19 @@ def main():
     verdicts = goals.judge(suite.results, "stackless", raw)
     if options.only:
         verdicts = [v for v in verdicts if v.value is not None]
-    finish(suite, contenders, verdicts, raw, options)
+    finish(suite, contenders, verdicts, raw, options, about)
     if "stackless" in suite.missing or any(
             entries.get("stackless", {}).get("failed") for entries in suite.results.values()):
         return 1
     return 2 if options.strict and any(goals.reached(v) is False for v in verdicts) else 0
 
 
-def finish(suite, contenders, verdicts, raw, options):
+def finish(suite, contenders, verdicts, raw, options, about):
     """Print the tables, then write the files that were asked for."""
-    about = report.machine()
     print("CPython %(python)s on %(machine)s, %(cpus)d CPUs, %(cpu)s" % about)
+    if about["load"] > 0.25 * about["cpus"]:
+        print("others were busy on it (load %.2f before the start): trust no figure far"
+              % about["load"])
     print("contenders: " + ", ".join(
         "%s %s" % (options.module if name == "stackless" else name, version)
         for name, version in suite.versions.items()))
@@ -112,7 +115,7 @@ def finish(suite, contenders, verdicts, raw, options):
         report.print_goals(verdicts)
     report.print_failures(suite)
     if options.json:
-        report.as_json(options.json, suite, contenders, verdicts, raw)
+        report.as_json(options.json, suite, contenders, verdicts, raw, about)
     if options.chart:
         svg = chart.draw(suite.results, contenders, rows.ROWS, about)
         with open(options.chart, "w") as f:

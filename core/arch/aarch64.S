@@ -145,6 +145,7 @@ sl_ctx_switch_fp:
 sl_ctx_entry:
         .cfi_startproc
         .cfi_undefined x30
+        nop                             /* SL_FRAME_ENTRY_SKIP */
         hint    #38                     /* bti jc */
         mov     x1, x19
         bl      sl_context_start

@@ -27,6 +27,10 @@
 /* Where sl_ctx_entry looks for the entry function. */
 #define SL_FRAME_ENTRY SL_FRAME_R13
 
+/* Bytes into sl_ctx_entry at which a fresh context starts.  Not 0: unwinders
+ * look up the byte before a return address, which must be sl_ctx_entry's too. */
+#define SL_FRAME_ENTRY_SKIP 1
+
 /* The words that the ABI prescribes at the start of a process. */
 #define SL_FP_INITIAL 0x0001037f00001f80
 
@@ -40,6 +44,9 @@
 #define SL_FRAME_SIZE 176
 
 #define SL_FRAME_ENTRY SL_FRAME_X19
+
+/* See above. */
+#define SL_FRAME_ENTRY_SKIP 4
 
 #define SL_FP_INITIAL 0x8000000000000000
 

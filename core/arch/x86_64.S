@@ -158,6 +158,7 @@ sl_ctx_switch_fp:
 sl_ctx_entry:
         .cfi_startproc
         .cfi_undefined %rip
+        nop                             /* SL_FRAME_ENTRY_SKIP */
         endbr64
         movq    %rax, %rdi
         movq    %r13, %rsi

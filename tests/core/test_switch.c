@@ -37,6 +37,9 @@ static void free_stack(void *s)
 static sl_context home, guest, third;
 static char journal[64];
 
+/* A literal as an argument that nobody writes to. */
+#define S(literal) ((char[]){literal})
+
 static void note(const char *what)
 {
     CHECK(strlen(journal) + strlen(what) < sizeof journal);
@@ -51,8 +54,8 @@ static void note_after(void *what)
 static void journal_entry(void *payload)
 {
     note(payload);
-    note(sl_switch_to(&guest, &home, note_after, "[c]", "d"));
-    sl_switch_final(&guest, &home, note_after, "[f]", "g");
+    note(sl_switch_to(&guest, &home, note_after, S("[c]"), S("d")));
+    sl_switch_final(&guest, &home, note_after, S("[f]"), S("g"));
 }
 
 static void order_and_payload(void)
@@ -61,8 +64,8 @@ static void order_and_payload(void)
     journal[0] = '\0';
     sl_context_native(&home, false);
     sl_context_make(&guest, s, journal_entry, false);
-    note(sl_switch_to(&home, &guest, note_after, "[a]", "b"));
-    note(sl_switch_to(&home, &guest, NULL, NULL, "e"));
+    note(sl_switch_to(&home, &guest, note_after, S("[a]"), S("b")));
+    note(sl_switch_to(&home, &guest, NULL, NULL, S("e")));
     CHECK(strcmp(journal, "[a]b[c]de[f]g") == 0);
     free_stack(s);
 }
@@ -76,7 +79,7 @@ static void resume_the_one_that_left(void *left)
     char here;
     after_stack = &here;
     sl_context *self = &third;
-    sl_switch_to(self, left, NULL, NULL, "resumed by after");
+    sl_switch_to(self, left, NULL, NULL, S("resumed by after"));
 }
 
 static void after_entry(void *payload)

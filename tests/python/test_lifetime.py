@@ -70,7 +70,7 @@ def test_a_killed_tasklet_keeps_nothing():
 
     def body(argument):
         local = argument
-        stackless.schedule_remove()
+        stackless.schedule_remove(None)
         return local
 
     t = stackless.tasklet(body)(token)
@@ -84,7 +84,7 @@ def test_a_killed_tasklet_keeps_nothing():
 def test_dropping_a_started_tasklet_kills_it(trace):
     def body():
         try:
-            stackless.schedule_remove()
+            stackless.schedule_remove(None)
         except TaskletExit:
             trace.append("TaskletExit")
             raise
@@ -104,7 +104,7 @@ def test_dropping_a_started_tasklet_kills_it(trace):
 def test_removing_oneself_without_other_references_kills(trace):
     def body():
         try:
-            stackless.schedule_remove()
+            stackless.schedule_remove(None)
             trace.append("not reached")
         finally:
             trace.append("finally")
@@ -120,7 +120,7 @@ def test_dropping_inside_another_tasklet(trace):
 
     def victim():
         try:
-            stackless.schedule_remove()
+            stackless.schedule_remove(None)
         finally:
             trace.append(("finally in", stackless.getcurrent().is_main))
 
@@ -166,7 +166,7 @@ def test_one_that_refuses_to_die_becomes_garbage():
     def body():
         while stubborn[0]:
             try:
-                stackless.schedule_remove()
+                stackless.schedule_remove(None)
             except TaskletExit:
                 tries.append(1)
 

@@ -561,6 +561,22 @@ POOL_LEFT = {
     "blocked in time.sleep, main slept": "stackless.tasklet(time.sleep)(300); stackless.tasklet(print)('others run'); stackless.sleep(0.1)",
     "blocked in time.sleep": "stackless.tasklet(time.sleep)(300); stackless.tasklet(print)('others run'); stackless.schedule(); stackless.schedule()",
     "blocked in a read": "r, w = os.pipe(); stackless.tasklet(os.read)(r, 1); stackless.tasklet(print)('others run'); stackless.schedule(); stackless.schedule()",
+    "blocked on a worker, main stopped by an exit elsewhere": """
+def block():
+    for _ in range(20):     # by now the lane has left the main thread
+        time.sleep(0.001)
+        stackless.schedule()
+    time.sleep(300)
+
+def stop():
+    stackless.sleep(0.5)
+    print("others run")
+    sys.exit(0)
+
+stackless.tasklet(block)()
+stackless.tasklet(stop)()
+stackless.run()
+""",
     "two blocked": """
 stackless.tasklet(time.sleep)(300)
 r, w = os.pipe()
@@ -954,7 +970,8 @@ def test_a_hundred_thousand_parked_tasklets():
 
         def body():
             global woken
-            woken += channel.receive()
+            value = channel.receive()
+            woken += value
 
         for _ in range(count):
             stackless.tasklet(body)()

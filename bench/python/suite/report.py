@@ -20,7 +20,7 @@ def number(value, unit):
         return "%.0f %s" % (value, unit)
     if value >= 10:
         return "%.1f %s" % (value, unit)
-    return "%.2f %s" % (value, unit)
+    return "%.*f %s" % (2 if value >= 1 else 3, value, unit)
 
 
 def machine():
@@ -32,6 +32,7 @@ def machine():
         "machine": platform.machine(),
         "cpus": len(os.sched_getaffinity(0)),
         "cpu": _cpu_model(),
+        "load": round(os.getloadavg()[0], 2),   # before we add to it, if called first thing
         "threads": os.environ.get("STACKLESS_THREADS", ""),
     }
 
@@ -47,10 +48,10 @@ def _cpu_model():
     return ""
 
 
-def as_json(path, suite, contenders, verdicts, raw):
+def as_json(path, suite, contenders, verdicts, raw, about):
     """Write everything, samples included, for later comparison."""
     document = {
-        "machine": machine(),
+        "machine": about,
         "versions": suite.versions,
         "missing": suite.missing,
         "contenders": contenders,
