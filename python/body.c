@@ -89,23 +89,13 @@ static PyObject *outcome(PyTasklet *t, PyTasklet **target)
     return fe.error_handler ? bomb_after_handler(t) : bomb_from_error();
 }
 
-/* After a fork in a tasklet, that tasklet is all there is: its end is the
- * child's end. */
-static void end_forked_child(PyObject *result)
-{
-    if (result)
-        Py_Exit(0);
-    PyErr_Print(); /* exits on SystemExit */
-    Py_Exit(1);
-}
-
 static void end(PyTasklet *t, PyObject *result)
 {
     scheduler *s = scheduler_of(t);
     PyTasklet *target = NULL;
     PyObject *bomb = NULL;
     if (t->is_main)
-        end_forked_child(result);
+        lifecycle_end_child(result); /* forked: it is all there is */
     if (result)
         Py_DECREF(result);
     else
@@ -173,19 +163,24 @@ static void detach(sl_worker *w)
 
 static int worker_begin(sl_worker *w)
 {
-    w->native.env = PyThreadState_New(fe.interp);
-    return w->native.env ? 0 : SL_ENOMEM;
+    PyThreadState *ts = PyThreadState_New(fe.interp);
+    __atomic_store_n(&w->native.env, ts, __ATOMIC_RELEASE);
+    return ts ? 0 : SL_ENOMEM;
 }
 
 static void worker_end(sl_worker *w)
 {
-    PyEval_RestoreThread(w->native.env);
-    PyThreadState_Clear(w->native.env);
+    PyThreadState *ts = w->native.env;
+    PyEval_RestoreThread(ts);
+    PyThreadState_Clear(ts);
+    __atomic_store_n(&w->native.env, NULL, __ATOMIC_RELEASE);
     PyThreadState_DeleteCurrent();
 }
 
 static void swap(sl_worker *w, sl_carrier *to)
 {
+    if (COMPAT_SIGNAL_TARGET && fe.initial && w == fe.initial->lane.owner)
+        compat_set_signal_target(to->env);
     compat_swap(to->env);
 }
 
@@ -255,11 +250,6 @@ static bool signals(sl_worker *w)
     return true;
 }
 
-static void signals_due(sl_lane *lane)
-{
-    container(scheduler, lane, lane)->signals_due = true;
-}
-
 #if COMPAT_SWAP_KEEPS_GIL
 /* How long the GIL is on offer to a stray, in looks at who has it: about
  * 30 us, the time in which a woken thread gets there. */
@@ -290,21 +280,6 @@ static bool may_hand_off(sl_lane *lane, sl_tasklet *base)
     return !t->atomic && !s->switch_trap && !fe.finished;
 }
 
-/* A tasklet computes on the main thread and a signal waits for main. */
-static void relay_signal(sl_lane *lane)
-{
-    scheduler *s = container(scheduler, lane, lane);
-    sl_worker *owner = lane->owner;
-    if (s->initial && owner->current && owner->current != owner->native.tasklet &&
-        compat_signal_stuck(fe.main_ts))
-        compat_relay_signal(owner->current->carrier->env);
-}
-
-static bool signal_stuck(sl_lane *lane)
-{
-    return compat_signal_stuck(fe.main_ts);
-}
-
 static void starved(sl_pool *pool)
 {
     if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
@@ -328,14 +303,11 @@ const sl_env python_env = {
     .idle = idle,
     .landed = landed,
     .signals = signals,
-    .signals_due = signals_due,
 #if COMPAT_SWAP_KEEPS_GIL
     .offer = offer,
 #endif
     .away = away,
     .may_hand_off = may_hand_off,
-    .signal_stuck = signal_stuck,
-    .relay_signal = relay_signal,
     .starved = starved,
     .thread_limit = config_threads,
 };

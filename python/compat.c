@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * The version-dependent parts that need more than a line; see compat.h. */
-#if defined(__has_include)
 #include <patchlevel.h>
-#endif
-#if defined(PY_VERSION_HEX) && PY_VERSION_HEX < 0x030C0000
-#define Py_BUILD_CORE_MODULE 1 /* 3.11: _PyRuntime.gilstate.autoTSSkey */
+#if PY_VERSION_HEX < 0x030C0000 || PY_VERSION_HEX >= 0x030D0000
+#define Py_BUILD_CORE_MODULE 1 /* _PyRuntime: 3.11 autoTSSkey, 3.13 main_tstate */
 #endif
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-#if PY_VERSION_HEX < 0x030C0000
+#ifdef Py_BUILD_CORE_MODULE
 #include <internal/pycore_runtime.h>
 #endif
 #include <stdbool.h>
@@ -63,16 +61,33 @@ bool compat_is_clean(PyThreadState *ts)
     return true;
 }
 
-void compat_relay_signal(PyThreadState *ts)
+#if COMPAT_SIGNAL_TARGET
+static bool target_known;
+
+void compat_init_signal_target(PyThreadState *main_ts)
 {
-#if PY_VERSION_HEX >= 0x030D0000
-    /* 3.13 made the eval breaker a word of the thread state and has signals
-     * flagged in the main one alone.  Bit 1 is "signals pending". */
-    __atomic_or_fetch(&ts->eval_breaker, (uintptr_t)2, __ATOMIC_SEQ_CST);
-#else
-    (void)ts;
-#endif
+    /* The layout of _PyRuntime may differ from that of the headers that this
+     * was built with; then signals wait for the main tasklet. */
+    target_known = _PyRuntime.main_tstate == main_ts;
 }
+
+void compat_reset_signal_target(PyThreadState *ts)
+{
+    if (target_known)
+        _PyRuntime.main_tstate = ts;
+}
+
+void compat_set_signal_target(PyThreadState *ts)
+{
+    if (!target_known)
+        return;
+    PyThreadState *old = _PyRuntime.main_tstate;
+    __atomic_store_n(&_PyRuntime.main_tstate, ts, __ATOMIC_RELAXED);
+    /* One that came before goes along.  Bit 1 is "signals pending". */
+    if (old != ts && (__atomic_load_n(&old->eval_breaker, __ATOMIC_RELAXED) & 2))
+        __atomic_or_fetch(&ts->eval_breaker, (uintptr_t)2, __ATOMIC_RELAXED);
+}
+#endif
 
 void compat_raise_async(PyThreadState *ts, PyObject *type)
 {

@@ -64,21 +64,22 @@ static inline bool compat_has_context(PyThreadState *ts)
     return ts->context != NULL;
 }
 
-/* A signal handler waits to be run by `main_ts`, which is not attached.  False
- * on 3.11 and 3.12, where whatever runs on the main OS thread handles it. */
-static inline bool compat_signal_stuck(PyThreadState *main_ts)
-{
+/* 3.13 and later flag signals in the runtime's "main" thread state alone; so
+ * that they reach whatever runs on the main OS thread, that is kept to be the
+ * state attached there.  3.11 and 3.12 flag them for all. */
 #if PY_VERSION_HEX >= 0x030D0000
-    return (*(volatile uintptr_t *)&main_ts->eval_breaker & 2) != 0;
+#define COMPAT_SIGNAL_TARGET 1
+void compat_set_signal_target(PyThreadState *ts);
+/* Learns whether this build's idea of the field's place is right. */
+void compat_init_signal_target(PyThreadState *main_ts);
+/* In a forked child: the old target has been freed. */
+void compat_reset_signal_target(PyThreadState *ts);
 #else
-    (void)main_ts;
-    return false;
+#define COMPAT_SIGNAL_TARGET 0
+static inline void compat_set_signal_target(PyThreadState *ts) { (void)ts; }
+static inline void compat_init_signal_target(PyThreadState *main_ts) { (void)main_ts; }
+static inline void compat_reset_signal_target(PyThreadState *ts) { (void)ts; }
 #endif
-}
-
-/* GIL held: makes the eval loop that runs with `ts` on the main OS thread call
- * the signal handlers.  Nothing to do on 3.11 and 3.12. */
-void compat_relay_signal(PyThreadState *ts);
 
 /* GIL held: raises `type` in whatever Python code next runs with `ts`. */
 void compat_raise_async(PyThreadState *ts, PyObject *type);

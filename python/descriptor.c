@@ -9,6 +9,10 @@
  * Between a try that said EAGAIN and the wait no other tasklet may run: it
  * could take the edge that this one needs.  So where one may (a stray that
  * queues for the lane), the try is repeated.
+ *
+ * After a wait the tasklet may be on another OS thread, and compilers keep the
+ * address of errno for a whole function.  So errno is only touched in functions
+ * that do not wait and are not inlined (NO_SWITCH).
  */
 #include "pystackless.h"
 
@@ -32,19 +36,23 @@ typedef struct {
  * which is not dropped between receiving and copying. */
 static char scratch[64 * 1024];
 
-static int failed_with(int error)
+#define NO_SWITCH __attribute__((noinline))
+
+NO_SWITCH static int failed_with(int error)
 {
     errno = error;
     PyErr_SetFromErrno(PyExc_OSError);
     return -1;
 }
 
-/* The record in the poller of t's lane, or NULL with an exception. */
+/* The record in the poller of t's lane, or NULL with an exception.  A thread's
+ * poller ends with the thread, and the next one's may have its address: only
+ * the initial scheduler's, which lasts, is recognised. */
 static sl_fd *record_for(descriptor *d, PyTasklet *t)
 {
     sl_netpoll *np;
     int rc = sl_lane_netpoll(t->base.lane, &np);
-    if (rc == 0 && d->np == np && d->epoch == fe.epoch)
+    if (rc == 0 && d->np == np && d->epoch == fe.epoch && scheduler_of(t)->initial)
         return d->record;
     if (rc == 0)
         rc = sl_netpoll_open(np, d->fd, &d->record);
@@ -90,25 +98,36 @@ static int wait_ready(descriptor *d, uint32_t events, int64_t *deadline)
     return -1;
 }
 
-/* After a failed call: 1 try again, -1 with an exception. */
-static int failed(descriptor *d, uint32_t events, int64_t *deadline)
+/* After a call that failed with -`error`: 1 try again, -1 with an exception. */
+static int failed(descriptor *d, ssize_t error, uint32_t events, int64_t *deadline)
 {
-    if (errno == EINTR)
+    if (error == -EINTR)
         return PyErr_CheckSignals() < 0 ? -1 : 1;
-    if (errno == EAGAIN || errno == EWOULDBLOCK)
+    if (error == -EAGAIN || error == -EWOULDBLOCK)
         return wait_ready(d, events, deadline);
-    PyErr_SetFromErrno(PyExc_OSError);
-    return -1;
+    return failed_with((int)-error);
+}
+
+NO_SWITCH static ssize_t try_recv(int fd, void *buffer, size_t size, int flags)
+{
+    ssize_t n = recv(fd, buffer, size, flags | MSG_DONTWAIT);
+    return n < 0 ? -errno : n;
+}
+
+NO_SWITCH static ssize_t try_send(int fd, const void *data, size_t size, int flags)
+{
+    ssize_t n = send(fd, data, size, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n < 0 ? -errno : n;
 }
 
 static Py_ssize_t receive(descriptor *d, void *buffer, size_t size, int flags)
 {
     int64_t deadline = -1;
     for (;;) {
-        ssize_t n = recv(d->fd, buffer, size, flags | MSG_DONTWAIT);
+        ssize_t n = try_recv(d->fd, buffer, size, flags);
         if (n >= 0)
             return n;
-        if (failed(d, SL_READ, &deadline) < 0)
+        if (failed(d, n, SL_READ, &deadline) < 0)
             return -1;
     }
 }
@@ -116,10 +135,10 @@ static Py_ssize_t receive(descriptor *d, void *buffer, size_t size, int flags)
 static Py_ssize_t transmit(descriptor *d, const char *data, size_t size, int flags, int64_t *deadline)
 {
     for (;;) {
-        ssize_t n = send(d->fd, data, size, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = try_send(d->fd, data, size, flags);
         if (n >= 0)
             return n;
-        if (failed(d, SL_WRITE, deadline) < 0)
+        if (failed(d, n, SL_WRITE, deadline) < 0)
             return -1;
     }
 }

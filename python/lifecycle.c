@@ -4,6 +4,8 @@
  */
 #include "pystackless.h"
 
+#include <unistd.h>
+
 /* How long exit waits for a tasklet that keeps the lane, nanoseconds. */
 static const int64_t EXIT_PATIENCE = 500 * 1000 * 1000;
 
@@ -37,6 +39,21 @@ static bool regain_lane(scheduler *s)
     return sl_self()->lane != NULL;
 }
 
+/* What has not started just goes away. */
+static void drop_fresh(scheduler *s)
+{
+    sl_tasklet *b = s->main->base.next;
+    while (b != &s->main->base) {
+        PyTasklet *t = tasklet_of(b);
+        b = b->next;
+        if (t->execution != EXEC_FRESH)
+            continue;
+        sl_lane_unlink(&s->lane, &t->base);
+        add_corpse(s, t);
+    }
+    after_landing(s);
+}
+
 static void kill_all(scheduler *s)
 {
     PyTasklet *t;
@@ -61,8 +78,10 @@ static PyObject *shut_down(PyObject *module, PyObject *unused)
     }
     s->switch_trap = 0;
     s->main->block_trap = true; /* nothing would ever wake it */
-    if (regain_lane(s))
+    if (regain_lane(s)) {
+        drop_fresh(s);
         kill_all(s);
+    }
     fe.finished = true;
     if (s->lane.pool && sl_self()->lane)
         sl_pool_stop(&s->pool, sl_self());
@@ -154,6 +173,7 @@ static PyObject *after_fork_in_child(PyObject *module, PyObject *unused)
     fe.epoch++;
     fe.main_thread_id = PyThread_get_thread_ident();
     fe.main_ts = PyThreadState_Get();
+    compat_reset_signal_target(fe.main_ts);
     fe.initial = NULL;
     for (scheduler *s = fe.schedulers; s; s = s->next) {
         abandon(s, t);
@@ -166,6 +186,51 @@ static PyObject *after_fork_in_child(PyObject *module, PyObject *unused)
         become_main(own, t);
     }
     Py_RETURN_NONE;
+}
+
+/* The status that an uncaught SystemExit asks for; prints what is no number. */
+static int status_of_exit(void)
+{
+    PyObject *type, *value, *tb;
+    int status = 0;
+    PyErr_Fetch(&type, &value, &tb);
+    PyErr_NormalizeException(&type, &value, &tb);
+    PyObject *code = value ? PyObject_GetAttrString(value, "code") : NULL;
+    if (code && PyLong_Check(code)) {
+        status = (int)PyLong_AsLong(code);
+    } else if (code && code != Py_None) {
+        PySys_FormatStderr("%S\n", code);
+        status = 1;
+    }
+    return status;
+}
+
+static void call_quietly(const char *module, const char *object, const char *method)
+{
+    PyObject *m = PyImport_ImportModule(module);
+    PyObject *o = m && object ? PyObject_GetAttrString(m, object) : Py_XNewRef(m);
+    PyObject *r = o ? PyObject_CallMethod(o, method, NULL) : NULL;
+    if (!r)
+        PyErr_Clear();
+    Py_XDECREF(r);
+    Py_XDECREF(o);
+    Py_XDECREF(m);
+}
+
+/* Not Py_Exit(): it needs the main thread state, which the fork has freed. */
+_Noreturn void lifecycle_end_child(PyObject *result)
+{
+    int status = 0;
+    if (!result && PyErr_ExceptionMatches(PyExc_SystemExit)) {
+        status = status_of_exit();
+    } else if (!result) {
+        PyErr_Print();
+        status = 1;
+    }
+    call_quietly("atexit", NULL, "_run_exitfuncs");
+    call_quietly("sys", "stdout", "flush");
+    call_quietly("sys", "stderr", "flush");
+    _exit(status);
 }
 
 static PyMethodDef functions[] = {

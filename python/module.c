@@ -358,6 +358,7 @@ static int exec(PyObject *module)
     if (PyErr_Occurred())
         return -1;
     fe.main_ts = oldest_state(PyInterpreterState_Get());
+    compat_init_signal_target(fe.main_ts);
     if (exceptions_init(module) < 0 || threads_init(module) < 0 || tasklet_init_type(module) < 0 ||
         channel_init_type(module) < 0 || descriptor_init_type(module) < 0 || waits_init(module) < 0 ||
         add_type(module, &fe.atomic_type, &atomic_spec, "atomic") < 0 ||

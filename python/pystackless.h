@@ -75,7 +75,6 @@ struct scheduler {
     bool initial;     /* the initial thread's */
     bool dead;        /* its thread has ended, or was left behind by a fork */
     bool parked;      /* its thread sleeps with nothing to run: deadlock check */
-    bool signals_due; /* look for signals at the next scheduling point */
     bool closing;     /* interpreter exit: do not wait for the lane for ever */
     int64_t close_by; /* ... not beyond this */
     int switch_trap;
@@ -148,17 +147,13 @@ int threads_init(PyObject *module);
 /* ---- schedule.c: the ring rules ---- */
 
 /* The calling tasklet at a scheduling point: queues a stray for the lane,
- * raises what was thrown at it or what a signal handler raised. */
+ * raises what was thrown at it. */
 PyTasklet *enter_slow(PyTasklet *t);
 static inline PyTasklet *enter(void)
 {
     sl_worker *w = sl_self();
-    if (__builtin_expect(w && w->current && w->lane, 1)) {
-        PyTasklet *t = tasklet_of(w->current);
-        if (__builtin_expect(!scheduler_of(t)->signals_due, 1))
-            return t;
-        return enter_slow(t);
-    }
+    if (__builtin_expect(w && w->current && w->lane, 1))
+        return tasklet_of(w->current);
     PyTasklet *t = current_tasklet();
     return t ? enter_slow(t) : NULL;
 }
@@ -239,5 +234,7 @@ int config_read(void);
 PyObject *config_describe(void);
 int config_threads(void);
 int lifecycle_init(PyObject *module);
+/* Ends a child process whose only tasklet ended; NULL: with the current exception. */
+_Noreturn void lifecycle_end_child(PyObject *result);
 
 #endif

@@ -53,20 +53,12 @@ static PyTasklet *rejoin(PyTasklet *t)
 PyTasklet *enter_slow(PyTasklet *t)
 {
     sl_worker *w = sl_self();
-    scheduler *s = scheduler_of(t);
     if (!w->current) {
         PyErr_SetString(PyExc_RuntimeError,
                         "cannot switch here: a signal handler or finalizer runs while its tasklet waits");
         return NULL;
     }
-    if (!w->lane && !(t = rejoin(t)))
-        return NULL;
-    if (s->signals_due && sl_self() == s->lane.owner) {
-        s->signals_due = false;
-        if (PyErr_CheckSignals() < 0)
-            return NULL;
-    }
-    return t;
+    return w->lane ? t : rejoin(t);
 }
 
 /* ---- corpses ---- */
@@ -181,8 +173,6 @@ bool resolve_empty_ring(scheduler *s, PyTasklet *prev)
 PyObject *switch_to(PyTasklet *prev, PyTasklet *next)
 {
     scheduler *s = scheduler_of(prev);
-    if (prev->is_main && s->lane.pool && !sl_load_relaxed(&s->lane.watched))
-        sl_pool_watch(s->lane.pool); /* signals while main is away */
     if (next) {
         if (next->base.place != SL_IN_RING)
             make_runnable(next);

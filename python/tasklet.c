@@ -267,7 +267,7 @@ static void run_elsewhere(PyTasklet *t)
         return;
     if (!unblock(t))
         Py_INCREF(t);
-    if (sl_load_relaxed(&lane->idle) || !lane->current)
+    if (!sl_lane_host(lane)->current) /* its thread sleeps, or is just being woken */
         sl_lane_append_head(lane, &t->base);
     else
         sl_lane_append_next(lane, &t->base);

@@ -176,6 +176,12 @@ scheduler *scheduler_of_thread(unsigned long id)
     return NULL;
 }
 
+/* A new worker has a thread state only when it has got going. */
+static bool has_state(sl_worker *w)
+{
+    return __atomic_load_n(&w->native.env, __ATOMIC_ACQUIRE) != NULL;
+}
+
 /* Counts thread states: those of other threads are all but our carriers' and
  * our workers'. */
 bool threads_all_parked(scheduler *s)
@@ -191,8 +197,10 @@ bool threads_all_parked(scheduler *s)
         if (o == s || (o->parked && !o->lane.current))
             ours++; /* the thread's own */
         if (o->lane.pool) {
-            ours += (Py_ssize_t)sl_load_acquire(&o->pool.nworkers) - 1;
-            ours += sl_load_relaxed32(&o->pool.monitor_state) != 0;
+            int n = (int)sl_load_acquire(&o->pool.nworkers);
+            for (int i = 1; i < n; i++)
+                ours += has_state(o->pool.workers[i]);
+            ours += has_state(&o->pool.monitor);
         }
     }
     return states <= ours;

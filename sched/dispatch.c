@@ -76,8 +76,6 @@ static bool look_around(sl_worker *w, sl_lane *lane)
         attend = lane->pool ? sl_swap(&lane->attention, 0) : SL_ATTEND_CLOCK;
     look_at_clock(lane);
     sl_inbox_take(lane);
-    if (w == lane->owner && lane->env->signals_due)
-        lane->env->signals_due(lane);
     if ((attend & SL_ATTEND_OFFER) && lane->env->offer)
         lane->env->offer(w);
     return (attend & SL_ATTEND_MOVE) && w == lane->owner;
@@ -117,13 +115,15 @@ static sl_carrier *choose(sl_worker *w, sl_lane *lane)
     }
 }
 
+/* The tasklet counts as running from before the guard may be dropped, so that
+ * others neither take it out of the ring nor put something before it. */
 static void set_state(sl_worker *w, const sl_env *env, sl_carrier *to)
 {
     sl_store_relaxed32(&w->switching, 1);
     sl_store_ptr(&w->on, to);
+    w->current = to->tasklet;
     if (env->swap)
         env->swap(w, to);
-    w->current = to->tasklet;
     sl_store_release32(&w->switching, 0);
 }
 

@@ -103,9 +103,6 @@ typedef struct sl_env {
     /* On the owner's own stack, after each of its waits (opt): look for
      * signals.  True: its main tasklet is to continue now, lane or not. */
     bool (*signals)(sl_worker *w);
-    /* Between turns on the owner's thread, now and then (opt): signals may be
-     * due at the next scheduling point.  Must not run foreign code. */
-    void (*signals_due)(sl_lane *lane);
     /* Between turns: let a stray that waits for the guard have it (opt). */
     void (*offer)(sl_worker *w);
     /* Monitor, without the guard: is the tasklet that runs on `c` away (the
@@ -120,10 +117,6 @@ typedef struct sl_env {
     void (*strayed)(sl_lane *lane, sl_tasklet *t);
     /* Monitor, guard held: every worker is blocked (opt). */
     void (*starved)(sl_pool *pool);
-    /* Monitor, without the guard: a signal waits for the owner's main tasklet
-     * while another runs on that thread (opt); then with the guard: pass it on. */
-    bool (*signal_stuck)(sl_lane *lane);
-    void (*relay_signal)(sl_lane *lane);
     /* Monitor, once: the pool's limit, if it has been left open (opt). */
     int (*thread_limit)(void);
 } sl_env;

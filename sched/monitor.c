@@ -28,6 +28,11 @@ static const int64_t MOVE_AFTER = 1000 * 1000; /* a run() lasts */
 static const int64_t STARVED_AFTER = 50 * 1000 * 1000;
 static const int64_t QUIET_AFTER = 10 * 1000 * 1000;
 
+/* How many looks in a row must find the same tasklet away.  Each may fall into
+ * a short call of its own (a stat, a read from the page cache) that is no
+ * reason to take the lane away. */
+enum { LOOKS = 3 };
+
 typedef struct view {
     sl_worker *host;
     uintptr_t turn;
@@ -89,9 +94,7 @@ static void sleep_unarmed(sl_pool *pool)
 {
     sl_lane *lane = pool->lane;
     pool->env->attach(&pool->monitor);
-    sl_worker *h = sl_lane_host(lane);
-    bool quiet = sl_load_relaxed(&lane->idle) ||
-                 (!sl_lane_has_work(lane) && (h != lane->owner || h->current == h->native.tasklet));
+    bool quiet = !sl_lane_has_work(lane) || sl_load_relaxed(&lane->idle);
     if (quiet)
         sl_store_relaxed(&lane->watched, 0);
     pool->env->detach(&pool->monitor);
@@ -103,14 +106,16 @@ static void watch(sl_pool *pool)
 {
     sl_lane *lane = pool->lane;
     view last = {0};
+    int looks = 0;
     int64_t period = PERIOD_MIN, quiet_since = 0, owner_since = 0, away_since = 0;
     while (!sl_load_acquire32(&pool->stop)) {
         int64_t now = sl_now();
         view v = look(pool);
         bool same = v.host == last.host && v.turn == last.turn;
-        if (!v.away || !last.away || !same)
+        looks = v.away && same ? looks + 1 : v.away;
+        if (looks <= 1)
             away_since = now;
-        else
+        if (looks >= LOOKS)
             ask_for_handoff(pool, &v, now - away_since);
         if (!v.owner_hosts)
             owner_since = now;
@@ -121,14 +126,9 @@ static void watch(sl_pool *pool)
             bits |= SL_ATTEND_OFFER;
         if (sl_load_relaxed(&lane->waiting) || sl_timers_earliest(&lane->timers) <= now)
             bits |= SL_ATTEND_CLOCK;
-        if ((v.busy || v.owner_hosts) && bits)
+        if (v.busy && bits)
             attend(lane, bits);
-        if (v.owner_hosts && pool->env->signal_stuck && pool->env->signal_stuck(lane)) {
-            pool->env->attach(&pool->monitor);
-            pool->env->relay_signal(lane);
-            pool->env->detach(&pool->monitor);
-        }
-        if (v.busy || v.owner_hosts)
+        if (v.busy)
             quiet_since = now;
         period = v.away ? PERIOD_MIN : period < PERIOD_MAX / 2 ? 2 * period : PERIOD_MAX;
         if (now - quiet_since > QUIET_AFTER) {
@@ -136,6 +136,7 @@ static void watch(sl_pool *pool)
             quiet_since = owner_since = away_since = sl_now();
             period = PERIOD_MIN;
             last = (view){0};
+            looks = 0;
             continue;
         }
         last = v;

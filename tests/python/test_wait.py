@@ -464,7 +464,7 @@ def test_after_fork():
             os._exit(stackless.stats()["io_waiters"])
         stackless.run()
         assert os.waitpid(child, 0)[1] == 0
-    """)
+    """, options=["-W", "ignore::DeprecationWarning"])
 
 
 def test_waits_are_not_a_deadlock(pipe):
@@ -481,3 +481,4 @@ def test_waits_are_not_a_deadlock(pipe):
     writer.start()
     assert channel.receive() == "woken"
     writer.join()
+    stackless.run()
