@@ -53,7 +53,8 @@ static view look(sl_pool *pool)
     sl_swap32(&pool->peeking, 1);
     sl_carrier *on = sl_load_ptr(&v.host->on);
     v.owner_hosts = v.host == lane->owner && on != &v.host->native;
-    v.away = v.busy && !sl_load_acquire32(&v.host->switching) && pool->env->away(v.host, on) &&
+    /* A worker in its own loop (or not started yet) has no tasklet to be away. */
+    v.away = v.busy && on->tasklet && !sl_load_acquire32(&v.host->switching) && pool->env->away(v.host, on) &&
              sl_load_ptr(&v.host->on) == on;
     sl_store_release32(&pool->peeking, 0);
     return v;

@@ -2,6 +2,7 @@
  * C tasklets: the hooks of sl_env with a mutex as the guard, and the calls. */
 #include "native.h"
 
+#include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -16,6 +17,8 @@ struct sl_native {
     sl_worker first;
     sl_stack_pool *stacks;
     pthread_mutex_t guard;
+    sl_atomic waiting;    /* threads that want the guard; each counts itself */
+    sl_atomic grants;     /* how often it has been got by attach(); written under the guard */
     sl_atomic alive;      /* tasklets; any thread */
     sl_atomic32 finished; /* alive has become 0; set under done_lock */
     pthread_mutex_t done_lock;
@@ -47,12 +50,32 @@ static sl_native *native_of(sl_worker *w)
 
 static void attach(sl_worker *w)
 {
-    pthread_mutex_lock(&native_of(w)->guard);
+    sl_native *n = native_of(w);
+    if (pthread_mutex_trylock(&n->guard) != 0) {
+        sl_add(&n->waiting, 1);
+        pthread_mutex_lock(&n->guard);
+        sl_add(&n->waiting, (uintptr_t)-1);
+    }
+    sl_store_release(&n->grants, sl_load_relaxed(&n->grants) + 1);
 }
 
 static void detach(sl_worker *w)
 {
     pthread_mutex_unlock(&native_of(w)->guard);
+}
+
+/* A mutex goes to whoever is awake, so a thread that only unlocks and locks it
+ * keeps it: wait until one of those who want it has had it. */
+static void offer(sl_worker *w)
+{
+    sl_native *n = native_of(w);
+    if (!sl_load_relaxed(&n->waiting))
+        return;
+    uintptr_t grants = sl_load_relaxed(&n->grants);
+    pthread_mutex_unlock(&n->guard);
+    while (sl_load_acquire(&n->waiting) && sl_load_acquire(&n->grants) == grants)
+        sched_yield();
+    attach(w);
 }
 
 static bool away(sl_worker *w, sl_carrier *c)
@@ -100,6 +123,7 @@ static const sl_env native_env = {
     .no_carrier = no_carrier,
     .away = away,
     .surely_blocked = surely_blocked,
+    .offer = offer,
 };
 
 /* ---- life of the whole ---- */
@@ -161,9 +185,15 @@ void sl_native_destroy(sl_native *n)
     sl_worker *before = sl_self();
     sl_set_self(&me);
     pthread_mutex_lock(&n->guard);
-    sl_pool_stop(&n->pool, &me);
+    /* The others end only without the lane; whoever hosts it sleeps, as there
+     * is nothing to run. */
+    sl_worker *h = sl_lane_host(&n->lane);
+    if (h != &n->first)
+        sl_lane_give(&n->lane, h, &n->first);
+    sl_store_release32(&n->pool.stop, 1); /* before anybody wakes and sleeps again */
     sl_lane_kick(&n->lane);
     sl_unpark(&n->first.parker);
+    sl_pool_stop(&n->pool, &me);
     pthread_mutex_unlock(&n->guard);
     for (int i = 0; i < n->pool.limit; i++)
         if (n->pool.workers[i] && !n->pool.workers[i]->joined)
@@ -194,7 +224,9 @@ int sl_go(sl_native *n, void (*body)(void *), void *arg)
     t->arg = arg;
     sl_add(&n->alive, 1);
     sl_worker *w = sl_self();
-    if (w && w->pool == &n->pool && w->current)
+    bool guarded = w && w->pool == &n->pool && w->current &&
+                   !sl_load_relaxed(&w->current->carrier->announced); /* not in a blocking section */
+    if (guarded)
         sl_lane_append(&n->lane, &t->base);
     else
         sl_inbox_push(&n->lane, &t->base);

@@ -82,8 +82,8 @@ static void pins_and_yields(void *unused)
 static void blocks_that_thread(void *unused)
 {
     (void)unused;
-    sl_blocking_begin();
     sl_store_release(&inside, 1);
+    sl_blocking_begin();
     while (sem_wait(&gate) < 0)
         ;
     sl_store_release(&inside, 2);

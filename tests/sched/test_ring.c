@@ -101,12 +101,7 @@ static void wakes(void *unused)
     sl_yield();
     note('w');
     sl_wake(sleeper);
-    sl_wake(sleeper); /* as one, for it is still asleep or just woken */
-    while (length < 3)
-        sl_yield();
-    sl_wake(sleeper);
-    while (length < 4)
-        sl_yield();
+    sl_wake(sleeper); /* it has not run yet: kept for its next suspend */
 }
 
 static void wakes_itself(void *unused)
