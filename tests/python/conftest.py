@@ -46,9 +46,16 @@ def _empty_ring():
             pass
 
 
+def _settle():
+    """Main may have blocked in the system (a join, a write) and lost the lane: take its turn."""
+    if not stackless.getcurrent().scheduled:
+        stackless.schedule()
+
+
 @pytest.fixture(autouse=True)
 def clean_ring():
     """After each test only main is runnable, no trap is set and no handler is installed."""
+    _settle()
     assert stackless.getruncount() == 1
     yield
     try:
@@ -58,6 +65,7 @@ def clean_ring():
             stackless.switch_trap(-trap)
         handler = stackless.set_error_handler(None)
         gc.collect()
+        _settle()
         leftover = stackless.getruncount()
         assert trap == 0, f"the test left switch_trap at {trap}"
         assert handler is None, f"the test left the error handler {handler!r}"

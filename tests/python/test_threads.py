@@ -26,8 +26,9 @@ def in_thread(function, *args):
             box.append((None, error))
 
     thread = threading.Thread(target=body, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
+    with stackless.atomic():  # else the join hands the lane on, and the ring is not what it was
+        thread.start()
+        thread.join(PATIENCE)
     assert not thread.is_alive(), "the thread hangs"
     result, error = box[0]
     if error is not None:
