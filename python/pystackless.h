@@ -50,6 +50,7 @@ struct PyTasklet {
     pywait *wait;       /* while SL_IN_WAIT */
     PyTasklet *next_corpse;
     PyObject *weakrefs;
+    uint32_t timeouts; /* armed timeout() blocks of this tasklet */
     uint8_t execution;
     int8_t blocked; /* +1 waits to send, -1 to receive */
     bool is_main, atomic, ignore_nesting, block_trap, zombie, killed_at_exit;

@@ -138,12 +138,22 @@ static bool resolve_after_end(PyTasklet *w)
     return true;
 }
 
+/* Will something become runnable by itself?  The timeouts of who sits in run()
+ * do not count: they limit the waiting, they are not what is waited for. */
+static bool expects(scheduler *s)
+{
+    uintptr_t timers = sl_load_relaxed(&s->lane.timers.count);
+    for (int i = 0; i < s->nwatchdogs; i++)
+        timers -= s->watchdogs[i]->timeouts;
+    return timers || sl_load_relaxed(&s->lane.strays) || sl_load_relaxed(&s->lane.waiting) || s->lane.deferred;
+}
+
 bool resolve_empty_ring(scheduler *s, PyTasklet *prev)
 {
     if (s->lane.current)
         return true;
     s->last_blocked = prev;
-    if (sl_lane_expects(&s->lane))
+    if (expects(s))
         return false;
     PyTasklet *w = watchdog_or_main(s);
     bool floating = w->base.place == SL_NOWHERE;
@@ -243,7 +253,7 @@ PyObject *run_loop(PyTasklet *t, bool threadblock)
 {
     scheduler *s = scheduler_of(t);
     bool alone = t->base.next == &t->base;
-    if (alone && !sl_lane_expects(&s->lane) && !threadblock)
+    if (alone && !threadblock && !sl_lane_expects(&s->lane))
         Py_RETURN_NONE;
     if (trapped(t) || push_watchdog(s, t) < 0)
         return NULL;

@@ -211,6 +211,7 @@ static void timeout_fired(sl_timer *timer)
         sl_timers_add(&t->base.lane->timers, timer, timer->deadline + RETRY);
         return;
     }
+    t->timeouts--;
     o->expired = true;
     o->mark = PyObject_CallNoArgs(expired_type);
     PyObject *bomb = o->mark ? bomb_from_args(o->mark, Py_None, Py_None) : bomb_from_class(PyExc_MemoryError, NULL);
@@ -252,10 +253,19 @@ static PyObject *timeout_enter(PyObject *self, PyObject *unused)
         int64_t delay = o->seconds >= 9e9 ? SL_NEVER : (int64_t)ceil(o->seconds * NS);
         if (sl_timers_add(&t->base.lane->timers, &o->timer, sl_deadline_after(sl_now(), delay)) < 0)
             return PyErr_NoMemory();
+        t->timeouts++;
         sl_lane_watch(t->base.lane);
     }
     o->tasklet = (PyTasklet *)Py_NewRef(t);
     return Py_NewRef(self);
+}
+
+static void disarm(pytimeout *o)
+{
+    if (!sl_timer_armed(&o->timer))
+        return;
+    sl_timers_remove(&o->tasklet->base.lane->timers, &o->timer);
+    o->tasklet->timeouts--;
 }
 
 /* Takes back a bomb of ours that has not gone off. */
@@ -276,7 +286,7 @@ static PyObject *timeout_exit(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_RuntimeError, "this timeout has not been entered");
         return NULL;
     }
-    sl_timers_remove(&o->tasklet->base.lane->timers, &o->timer);
+    disarm(o);
     defuse(o);
     bool ours = o->mark && value == o->mark;
     Py_CLEAR(o->mark);
@@ -300,7 +310,7 @@ static void timeout_dealloc(PyObject *self)
     pytimeout *o = (pytimeout *)self;
     PyTypeObject *type = Py_TYPE(self);
     if (o->tasklet)
-        sl_timers_remove(&o->tasklet->base.lane->timers, &o->timer);
+        disarm(o);
     Py_CLEAR(o->mark);
     Py_CLEAR(o->tasklet);
     type->tp_free(self);

@@ -148,4 +148,6 @@ void sl_lane_watch(sl_lane *lane)
         sl_store_relaxed(&lane->attention, SL_ATTEND_CLOCK);
     else if (!sl_load_relaxed(&lane->watched))
         sl_pool_watch(lane->pool);
+    if (sl_load_relaxed(&lane->idle)) /* a stray armed it; the host sleeps by an older deadline */
+        sl_lane_kick(lane);
 }

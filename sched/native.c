@@ -65,7 +65,8 @@ static void detach(sl_worker *w)
 }
 
 /* A mutex goes to whoever is awake, so a thread that only unlocks and locks it
- * keeps it: wait until one of those who want it has had it. */
+ * keeps it: wait until one of those who want it has had it.  At every turn, for
+ * the monitor, which would ask for it, may be one of them. */
 static void offer(sl_worker *w)
 {
     sl_native *n = native_of(w);
@@ -242,6 +243,7 @@ sl_ntasklet *sl_current(void)
 void sl_yield(void)
 {
     sl_worker *w = sl_self();
+    offer(w);
     w->lane->current = w->current->next;
     sl_dispatch(w, w->current);
 }
@@ -259,6 +261,7 @@ void sl_suspend(void)
 {
     sl_worker *w = sl_self();
     sl_ntasklet *t = running(w);
+    offer(w);
     if (sl_cas32(&t->wake, NOTIFIED, AWAKE))
         return;
     sl_lane_unlink(t->base.lane, &t->base);
@@ -306,6 +309,7 @@ void sl_sleep(int64_t ns)
 {
     sl_worker *w = sl_self();
     sl_ntasklet *t = running(w);
+    offer(w);
     t->timer.fire = wake_sleeper;
     if (sl_timers_add(&t->base.lane->timers, &t->timer, sl_deadline_after(sl_now(), ns)) < 0) {
         sl_yield(); /* no memory for a timer: too early rather than never */

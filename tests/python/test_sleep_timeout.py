@@ -10,7 +10,7 @@ import time
 import pytest
 import stackless
 
-from support import noop, wait_for
+from support import noop, run_script, wait_for
 
 FAR = 3600.0  # seconds; never reached
 
@@ -568,3 +568,49 @@ def test_stats_counts_handoffs_and_strays(many_threads):
     assert stackless.stats()["handoffs"] > before
     assert (1, True, False, False, False) in seen
     wait_for(lambda: stackless.stats()["strays"] == 0, "the stray to end")
+
+
+@pytest.mark.parametrize("threads", [None, "1"])
+def test_a_timeout_around_run_does_not_keep_run_waiting(threads):
+    """The clock of who sits in run() limits the wait; it is nothing to wait for."""
+    done = run_script(
+        """
+        import stackless
+        door = stackless.channel()
+        stackless.tasklet(door.receive)()
+        with stackless.timeout(300):
+            stackless.run()
+        print(door.balance)
+        """,
+        env={"STACKLESS_THREADS": threads},
+        timeout=30,
+    )
+    assert done.lines == ["-1"]
+
+
+def test_a_timeout_that_a_stray_arms_wakes_the_sleeping_host(many_threads):
+    done = run_script(
+        """
+        import time
+        import stackless
+        sleeper = stackless.tasklet(stackless.sleep)(300)
+
+        def body():
+            time.sleep(0.3)  # a stray from here on; the host sleeps for 300 s
+            end = time.monotonic() + 20
+            try:
+                with stackless.timeout(0.1) as clock:
+                    while not clock.expired and time.monotonic() < end:
+                        time.sleep(0.01)
+                    print(clock.expired)
+                    stackless.schedule()
+            except TimeoutError:
+                print("timed out")
+            sleeper.kill()
+
+        stackless.tasklet(body)()
+        stackless.run()
+        """,
+        timeout=60,
+    )
+    assert done.lines == ["True", "timed out"]
