@@ -27,12 +27,12 @@ runcount: int
 class TaskletExit(BaseException): ...
 
 class tasklet:
-    def __new__(
-        cls: type[_Self],
+    def __init__(
+        self,
         func: Callable[..., object] | None = None,
         args: Iterable[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
-    ) -> _Self: ...
+    ) -> None: ...
     def __call__(self: _Self, *args: Any, **kwargs: Any) -> _Self: ...
     def bind(
         self: _Self,
