@@ -311,6 +311,7 @@ static PyMethodDef channel_methods[] = {
      "close() -> None\n\n"
      "No more operations that would block: they raise ValueError, iteration ends. Wakes\n"
      "nobody; tasklets that wait already can still be served."},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "channel[T], for annotations."},
     {"open", channel_open, METH_NOARGS, "open() -> None\n\nUndoes close()."},
     {NULL},
 };

@@ -45,14 +45,12 @@ NO_SWITCH static int failed_with(int error)
     return -1;
 }
 
-/* The record in the poller of t's lane, or NULL with an exception.  A thread's
- * poller ends with the thread, and the next one's may have its address: only
- * the initial scheduler's, which lasts, is recognised. */
+/* The record in the poller of t's lane, or NULL with an exception.  */
 static sl_fd *record_for(descriptor *d, PyTasklet *t)
 {
     sl_netpoll *np;
     int rc = sl_lane_netpoll(t->base.lane, &np);
-    if (rc == 0 && d->np == np && d->epoch == fe.epoch && scheduler_of(t)->initial)
+    if (rc == 0 && d->np == np && d->epoch == fe.epoch)
         return d->record;
     if (rc == 0)
         rc = sl_netpoll_open(np, d->fd, &d->record);

@@ -18,6 +18,7 @@ void scheduler_unref(scheduler *s)
     if (--s->refs)
         return;
     sl_lane_free(&s->lane);
+    fe.epoch++; /* its poller's address may be used again */
     PyMem_Free(s->watchdogs);
     PyMem_Free(s);
 }

@@ -73,6 +73,14 @@ static int arm(PyTasklet *t, pywait *w, int64_t deadline)
     return 0;
 }
 
+/* Not inlined: errno's address must not be kept across a switch. */
+__attribute__((noinline)) static int bad_descriptor(void)
+{
+    errno = EBADF;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
 int wait_fd(PyTasklet *t, sl_fd *fd, uint32_t events, int64_t deadline)
 {
     pywait w = {.fdwait = {.events = events, .wake = fd_ready}};
@@ -88,8 +96,7 @@ int wait_fd(PyTasklet *t, sl_fd *fd, uint32_t events, int64_t deadline)
     if (park(t, &w) < 0)
         return -1;
     if (w.fdwait.status < 0) {
-        PyErr_SetString(PyExc_OSError, "the descriptor was closed while a tasklet waited for it");
-        return -1;
+        return bad_descriptor();
     }
     return w.timed_out ? 0 : (int)w.fdwait.ready;
 }
@@ -138,18 +145,15 @@ static int fd_of(PyObject *o)
 }
 
 /* What poll(2) says of it now: a mask, or -1. */
-static int ready_now(int fd, uint32_t events)
+__attribute__((noinline)) static int ready_now(int fd, uint32_t events)
 {
     struct pollfd p = {.fd = fd, .events = (short)events};
     if (poll(&p, 1, 0) <= 0)
         return 0;
     if (p.revents & (POLLERR | POLLHUP))
         return (int)events;
-    if (p.revents & POLLNVAL) {
-        errno = EBADF;
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
+    if (p.revents & POLLNVAL)
+        return bad_descriptor();
     return p.revents & (int)events;
 }
 
@@ -178,6 +182,10 @@ static PyObject *py_wait(PyObject *module, PyObject *args, PyObject *kwargs)
         rc = sl_netpoll_open(np, fd, &record);
     if (rc == SL_ENOTSUP)
         return PyLong_FromLong((long)events); /* a regular file never blocks */
+    if (rc == SL_EPOLL) {
+        bad_descriptor();
+        return NULL;
+    }
     if (rc < 0) {
         PyErr_Format(PyExc_OSError, "cannot wait for descriptor %d: %s", fd, sl_strerror(rc));
         return NULL;
@@ -359,7 +367,8 @@ static PyMethodDef functions[] = {
      "Parks the calling tasklet until the descriptor (an int, or an object with fileno())\n"
      "is ready for one of events, READ, WRITE or READ|WRITE, and returns those that are;\n"
      "0 after timeout seconds. An error on the descriptor counts as ready. OSError if it\n"
-     "is not open, or is closed meanwhile."},
+     "is not open, or is closed meanwhile by a stackless.socket (a plain close is not\n"
+     "noticed)."},
     {NULL},
 };
 

@@ -89,6 +89,8 @@ void sl_inbox_push(sl_lane *lane, sl_tasklet *t)
     } while (!sl_cas_ptr(&lane->inbox, head, t)); /* full barrier: then look for a sleeper */
     if (sl_load_relaxed(&lane->idle))
         sl_lane_kick(lane);
+    if (lane->pool && !sl_load_relaxed(&lane->watched))
+        sl_pool_watch(lane->pool); /* the host may be blocked */
 }
 
 void sl_inbox_take(sl_lane *lane)

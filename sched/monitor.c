@@ -36,16 +36,21 @@ enum { LOOKS = 3 };
 typedef struct view {
     sl_worker *host;
     uintptr_t turn;
-    bool busy; /* somebody else could run */
+    bool busy; /* somebody else could run, or a stray wants the guard */
     bool away; /* and the host's tasklet is not on the CPU */
     bool owner_hosts;
 } view;
+
+static bool busy(sl_lane *lane)
+{
+    return !sl_load_relaxed(&lane->idle) && (sl_lane_has_work(lane) || sl_load_relaxed(&lane->strays));
+}
 
 static view look(sl_pool *pool)
 {
     sl_lane *lane = pool->lane;
     view v = {.host = sl_lane_host(lane), .turn = sl_load_relaxed(&lane->turn)};
-    v.busy = sl_lane_has_work(lane) && !sl_load_relaxed(&lane->idle);
+    v.busy = busy(lane);
     if (!pool->env->away)
         return v;
     /* A carrier's state is freed only while we do not look at it:
@@ -54,7 +59,7 @@ static view look(sl_pool *pool)
     sl_carrier *on = sl_load_ptr(&v.host->on);
     v.owner_hosts = v.host == lane->owner && on != &v.host->native;
     /* A worker in its own loop (or not started yet) has no tasklet to be away. */
-    v.away = v.busy && on->tasklet && !sl_load_acquire32(&v.host->switching) && pool->env->away(v.host, on) &&
+    v.away = v.busy && sl_lane_has_work(lane) && on->tasklet && !sl_load_acquire32(&v.host->switching) && pool->env->away(v.host, on) &&
              sl_load_ptr(&v.host->on) == on;
     sl_store_release32(&pool->peeking, 0);
     return v;
@@ -95,9 +100,15 @@ static void sleep_unarmed(sl_pool *pool)
 {
     sl_lane *lane = pool->lane;
     pool->env->attach(&pool->monitor);
-    bool quiet = !sl_lane_has_work(lane) || sl_load_relaxed(&lane->idle);
-    if (quiet)
+    bool quiet = !busy(lane);
+    if (quiet) {
         sl_store_relaxed(&lane->watched, 0);
+        sl_fence(); /* sl_inbox_push() comes without the guard: push, barrier, read watched */
+        if (sl_load_relaxed(&lane->inbox)) {
+            sl_store_relaxed(&lane->watched, 1);
+            quiet = false;
+        }
+    }
     pool->env->detach(&pool->monitor);
     while (quiet && !sl_load_acquire32(&pool->stop) && !sl_load_relaxed(&lane->watched))
         sl_park(&pool->monitor.parker, SL_NEVER);
@@ -172,12 +183,12 @@ void sl_pool_watch(sl_pool *pool)
     sl_store_relaxed(&pool->lane->watched, 1);
     if (pool->limit < 2 || sl_load_relaxed32(&pool->stop))
         return;
-    if (sl_load_relaxed32(&pool->monitor_state) == MONITOR_ON) {
+    if (!sl_cas32(&pool->monitor_state, MONITOR_NONE, MONITOR_ON)) {
         sl_unpark(&pool->monitor.parker);
         return;
     }
     sl_worker_init(&pool->monitor, pool, -1);
     pool->monitor.native.lane = pool->lane;
-    if (sl_thread_start(&pool->monitor.thread, monitor_main, pool, true) == 0)
-        sl_store_relaxed32(&pool->monitor_state, MONITOR_ON);
+    if (sl_thread_start(&pool->monitor.thread, monitor_main, pool, true) < 0)
+        sl_store_relaxed32(&pool->monitor_state, MONITOR_NONE); /* no handoff; `watched` stays, no retry */
 }

@@ -2,6 +2,8 @@
  * C tasklets: the hooks of sl_env with a mutex as the guard, and the calls. */
 #include "native.h"
 
+#include "lane.h"
+
 #include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>

@@ -11,7 +11,13 @@
 #ifndef SL_SCHED_NATIVE_H
 #define SL_SCHED_NATIVE_H
 
-#include "lane.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../core/clock.h"
+#include "../core/stack.h"
+#include "netpoll.h"
+#include "stackless/error.h"
 
 typedef struct sl_native sl_native;
 typedef struct sl_ntasklet sl_ntasklet;

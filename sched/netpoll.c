@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * epoll behind netpoll.h; the only file that knows epoll. */
-#include <stdbool.h>
 
 #include "netpoll.h"
 

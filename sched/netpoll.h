@@ -21,6 +21,7 @@
 #ifndef SL_SCHED_NETPOLL_H
 #define SL_SCHED_NETPOLL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 

@@ -92,7 +92,7 @@ static void sleep_with_lane(sl_worker *w, sl_lane *lane)
     int n = 0;
     int64_t deadline = bounded(w, lane->env, sl_timers_earliest(&lane->timers));
     w->in_poll = lane->netpoll && sl_netpoll_waiting(lane->netpoll);
-    sl_store_ptr(&lane->idle, w);
+    sl_store_ptr_release(&lane->idle, w); /* with in_poll */
     sl_fence();
     if (sl_load_relaxed(&lane->inbox)) {
         sl_store_ptr(&lane->idle, NULL);

@@ -6,6 +6,7 @@
 #ifndef TESTS_SCHED_CHECK_H
 #define TESTS_SCHED_CHECK_H
 
+#include <pthread.h>
 #include <semaphore.h>
 #include <string.h>
 #include <sys/syscall.h>
