@@ -100,9 +100,9 @@ static void end(PyTasklet *t, PyObject *result)
         Py_DECREF(result);
     else
         bomb = outcome(t, &target);
+    tasklet_set_dead(t);
     sl_worker *w = sl_self(); /* Python code has run: it may be another */
     t->base.carrier->condemned = !compat_is_clean((PyThreadState *)t->base.carrier->env);
-    tasklet_set_dead(t);
     if (t->base.place == SL_IN_RING)
         sl_lane_unlink(&s->lane, &t->base);
     t->base.place = SL_NOWHERE;
@@ -268,9 +268,24 @@ static void offer(sl_worker *w)
 }
 #endif
 
+/* Beside three switch intervals, which may be next to nothing, nanoseconds. */
+static const int64_t SURE_LEAST = 1000 * 1000;
+
 static bool away(sl_worker *w, sl_carrier *c)
 {
     return compat_detached(c->env);
+}
+
+/* A thread that waits for the GIL wakes up every switch interval; one that is
+ * blocked in the OS does not. */
+static bool surely_blocked(sl_worker *h)
+{
+    PyObject *get = PySys_GetObject("getswitchinterval"); /* borrowed */
+    PyObject *seconds = get ? PyObject_CallNoArgs(get) : NULL;
+    double interval = seconds ? PyFloat_AsDouble(seconds) : -1;
+    Py_XDECREF(seconds);
+    PyErr_Clear();
+    return interval >= 0 && interval < 1e6 && sl_host_sleeps(h, (int64_t)(interval * 3e9) + SURE_LEAST);
 }
 
 static bool may_hand_off(sl_lane *lane, sl_tasklet *base)
@@ -307,6 +322,7 @@ const sl_env python_env = {
     .offer = offer,
 #endif
     .away = away,
+    .surely_blocked = surely_blocked,
     .may_hand_off = may_hand_off,
     .starved = starved,
     .thread_limit = config_threads,

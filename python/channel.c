@@ -49,9 +49,15 @@ static PyObject *exchange(PyChannel *c, PyTasklet *t, PyTasklet *p, PyObject *va
         Py_XDECREF(value);
         return NULL;
     }
+    if (!local && scheduler_of(p)->dead) {
+        Py_XDECREF(value);
+        PyErr_SetString(PyExc_RuntimeError, "tasklet has no thread");
+        return NULL;
+    }
     channel_remove(c, p);
     set_tempval(t, p->tempval);
     p->tempval = value;
+    p->delivered = true;
     if (to_partner) {
         sl_lane_append_next(p->base.lane, &p->base);
         return switch_to(t, p);
@@ -292,7 +298,7 @@ static void channel_dealloc(PyObject *self)
 
 static PyMethodDef channel_methods[] = {
     {"send", send_value, METH_O,
-     "send(value) -> None\n\n"
+     "send($self, value, /)\n--\n\n"
      "Hands value to a receiver. Blocks the tasklet until there is one; with the default\n"
      "preference switches to a receiver that waits already. ValueError if the channel is\n"
      "closing; RuntimeError on a deadlock."},
@@ -306,7 +312,7 @@ static PyMethodDef channel_methods[] = {
     {"send_throw", channel_send_throw, METH_VARARGS,
      "send_throw(exc, val=None, tb=None) -> None\n\nSends an exception in the three-part form of raise."},
     {"send_sequence", channel_send_sequence, METH_O,
-     "send_sequence(iterable) -> int\n\nSends every item; how many. Stops at the first error, which propagates."},
+     "send_sequence($self, iterable, /)\n--\n\nSends every item; how many. Stops at the first error, which propagates."},
     {"close", channel_close, METH_NOARGS,
      "close() -> None\n\n"
      "No more operations that would block: they raise ValueError, iteration ends. Wakes\n"

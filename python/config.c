@@ -23,7 +23,7 @@ static long long parse_number(const char *text, bool units)
         char unit = *end++;
         shift = unit == 'k' || unit == 'K' ? 10 : unit == 'm' || unit == 'M' ? 20 : unit == 'g' || unit == 'G' ? 30 : -1;
     }
-    if (*end || shift < 0 || v < 0 || v > (1LL << 40))
+    if (*end || shift < 0 || v < 0 || v > (1LL << 40 >> shift))
         return -1;
     return v << shift;
 }

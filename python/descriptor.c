@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <netinet/in.h>
 #include <structmember.h>
 #include <sys/socket.h>
 
@@ -29,6 +30,8 @@ typedef struct {
     sl_netpoll *np;
     uint64_t epoch;
     double timeout;     /* seconds; negative: none; 0: do not wait */
+    bool tcp;
+    bool drained;       /* the last receive took all there was; see receive() */
 } descriptor;
 
 /* Receives of up to this size pass through one buffer: nothing is allocated
@@ -118,13 +121,31 @@ NO_SWITCH static ssize_t try_send(int fd, const void *data, size_t size, int fla
     return n < 0 ? -errno : n;
 }
 
+/* A TCP receive that got less than it asked for has emptied the socket, so
+ * whatever comes next is an edge, and the next receive need not try first.
+ * Not so at the end of the stream, whose edge may have been the data's. */
+static void note_drained(descriptor *d, size_t size, ssize_t n)
+{
+    sl_worker *w = sl_self();
+    bool registered = d->np && d->epoch == fe.epoch && w && w->lane && w->lane->netpoll == d->np;
+    d->drained = d->tcp && registered && n > 0 && (size_t)n < size && !d->record->ended;
+}
+
 static Py_ssize_t receive(descriptor *d, void *buffer, size_t size, int flags)
 {
     int64_t deadline = -1;
+    if (d->drained && !flags && d->timeout != 0) {
+        d->drained = false;
+        if (wait_ready(d, SL_READ, &deadline) < 0)
+            return -1;
+    }
     for (;;) {
         ssize_t n = try_recv(d->fd, buffer, size, flags);
-        if (n >= 0)
+        if (n >= 0) {
+            if (!flags)
+                note_drained(d, size, n);
             return n;
+        }
         if (failed(d, n, SL_READ, &deadline) < 0)
             return -1;
     }
@@ -288,6 +309,7 @@ static PyObject *descriptor_forget(PyObject *self, PyObject *unused)
             sl_netpoll_close(s->lane.netpoll, d->fd);
     d->fd = -1;
     d->np = NULL;
+    d->drained = false;
     Py_RETURN_NONE;
 }
 
@@ -325,6 +347,9 @@ static PyObject *descriptor_new(PyTypeObject *type, PyObject *args, PyObject *kw
         return NULL;
     descriptor *d = (descriptor *)type->tp_alloc(type, 0);
     if (d) {
+        int protocol = 0;
+        socklen_t length = sizeof protocol;
+        d->tcp = getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0 && protocol == IPPROTO_TCP;
         d->fd = fd;
         d->timeout = -1;
     }

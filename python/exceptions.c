@@ -141,9 +141,11 @@ static void bomb_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, bomb_dealloc)
     bomb_clear(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static PyObject *bomb_reduce(PyObject *self, PyObject *unused)

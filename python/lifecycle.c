@@ -11,8 +11,8 @@ static const int64_t EXIT_PATIENCE = 500 * 1000 * 1000;
 
 /* ---- interpreter exit (11) ---- */
 
-/* A started tasklet of `s` that has not been asked to end yet, or NULL. */
-static PyTasklet *next_victim(scheduler *s)
+/* A started tasklet of `s` that has not been asked to end yet (killed_at_exit), or NULL. */
+PyTasklet *next_victim(scheduler *s)
 {
     for (sl_carrier *c = s->lane.busy; c; c = c->next) {
         PyTasklet *t = c->tasklet ? tasklet_of(c->tasklet) : NULL;
@@ -92,21 +92,28 @@ static PyObject *shut_down(PyObject *module, PyObject *unused)
 
 /* What belongs to threads that do not exist here, or to tasklets that the
  * child goes on without.  CPython has freed every thread state but ours. */
+static void abandon_tasklet(PyTasklet *t)
+{
+    t->base.carrier = NULL;
+    t->base.home = NULL;
+    t->execution = EXEC_NONE; /* its frames are gone with its thread state */
+    if (t->base.place == SL_IN_QUEUE)
+        channel_remove(t->channel, t); /* the reference is lost with the stack that held it */
+    if (t->base.place != SL_IN_RING)
+        t->base.place = SL_NOWHERE;
+    t->wait = NULL;
+}
+
 static void abandon(scheduler *s, PyTasklet *survivor)
 {
     sl_lane *lane = &s->lane;
     for (sl_carrier *c = lane->busy; c; c = c->next) {
         PyTasklet *t = c->tasklet ? tasklet_of(c->tasklet) : NULL;
-        if (!t || t == survivor)
-            continue;
-        t->base.carrier = NULL;
-        t->execution = EXEC_NONE; /* its frames are gone with its thread state */
-        if (t->base.place == SL_IN_QUEUE)
-            channel_remove(t->channel, t); /* the reference is lost with the stack that held it */
-        if (t->base.place != SL_IN_RING)
-            t->base.place = SL_NOWHERE;
-        t->wait = NULL;
+        if (t && t != survivor)
+            abandon_tasklet(t);
     }
+    if (s->main && s->main != survivor)
+        abandon_tasklet(s->main); /* a native carrier is in no list */
     while (lane->current) {
         PyTasklet *t = tasklet_of(lane->current);
         sl_lane_unlink(lane, &t->base);
@@ -115,7 +122,7 @@ static void abandon(scheduler *s, PyTasklet *survivor)
     }
     lane->busy = lane->free = lane->free_last = lane->condemned = NULL;
     lane->nbusy = lane->nfree = lane->deferred = 0;
-    sl_timers_free(&lane->timers);
+    waits_abandon(lane, survivor);
     if (lane->netpoll)
         sl_netpoll_destroy(lane->netpoll); /* the epoll instance is shared with the parent */
     lane->netpoll = NULL;
@@ -156,6 +163,7 @@ static void become_main(scheduler *s, PyTasklet *t)
     sl_store_ptr(&w->on, &w->native);
     if (s->lane.pool)
         sl_pool_after_fork(&s->pool, w);
+    s->pool.monitor.native.env = NULL; /* freed with its thread; the deadlock check counts states */
     sl_store_ptr(&s->lane.host, w);
     s->lane.owner = w;
     sl_lane_append(&s->lane, &t->base); /* with the reference it had */

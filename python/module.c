@@ -307,9 +307,15 @@ static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, co
 /* In a signal handler: no locks, no allocation. */
 static void describe_tasklet(const void *label, char *text, size_t size)
 {
-    static const char what[] = "a tasklet";
-    if (size >= sizeof what)
-        memcpy(text, what, sizeof what);
+    static const char what[] = "tasklet object at 0x";
+    uintptr_t address = label ? (uintptr_t)tasklet_of((sl_tasklet *)label) : 0;
+    size_t digits = 2 * sizeof address, n = sizeof what - 1;
+    if (size < n + digits + 1)
+        return;
+    memcpy(text, what, n);
+    for (size_t i = 0; i < digits; i++)
+        text[n + i] = "0123456789abcdef"[address >> 4 * (digits - 1 - i) & 15];
+    text[n + digits] = '\0';
 }
 
 static int refuse_import(const char *why)
@@ -342,8 +348,10 @@ static PyThreadState *oldest_state(PyInterpreterState *interp)
 
 static int exec(PyObject *module)
 {
+    if (PyInterpreterState_Get() != PyInterpreterState_Main())
+        return refuse_import("stackless works in the main interpreter only");
     if (fe.interp)
-        return refuse_import("stackless works in one interpreter of a process only, and has been imported already");
+        return refuse_import("stackless has been imported already; keep it in sys.modules");
     if (compat_unsupported())
         return refuse_import(compat_unsupported());
     int rc = sl_context_supported();

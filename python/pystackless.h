@@ -53,6 +53,7 @@ struct PyTasklet {
     uint32_t timeouts; /* armed timeout() blocks of this tasklet */
     uint8_t execution;
     int8_t blocked; /* +1 waits to send, -1 to receive */
+    bool delivered; /* tempval came over a channel and must not be lost */
     bool is_main, atomic, ignore_nesting, block_trap, zombie, killed_at_exit;
 };
 
@@ -153,7 +154,7 @@ PyTasklet *enter_slow(PyTasklet *t);
 static inline PyTasklet *enter(void)
 {
     sl_worker *w = sl_self();
-    if (__builtin_expect(w && w->current && w->lane, 1))
+    if (__builtin_expect(w && w->current && w->lane && w->current->place == SL_IN_RING, 1))
         return tasklet_of(w->current);
     PyTasklet *t = current_tasklet();
     return t ? enter_slow(t) : NULL;
@@ -223,6 +224,8 @@ void channel_remove(PyChannel *c, PyTasklet *t);
 /* ---- waits.c ---- */
 
 int waits_init(PyObject *module);
+/* In a forked child: of the lane's timers only survivor's time-outs go on. */
+void waits_abandon(sl_lane *lane, PyTasklet *survivor);
 void wait_cancel(PyTasklet *t);
 /* Parks the running tasklet until `ns` have passed or the descriptor is ready.
  * Events, 0 on time-out, -1 with an exception. */
@@ -235,6 +238,7 @@ int config_read(void);
 PyObject *config_describe(void);
 int config_threads(void);
 int lifecycle_init(PyObject *module);
+PyTasklet *next_victim(scheduler *s); /* borrowed */
 /* Ends a child process whose only tasklet ended; NULL: with the current exception. */
 _Noreturn void lifecycle_end_child(PyObject *result);
 

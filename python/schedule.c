@@ -15,6 +15,7 @@ PyObject *take_tempval(PyTasklet *t)
 {
     PyObject *v = t->tempval;
     t->tempval = NULL;
+    t->delivered = false;
     if (!v)
         Py_RETURN_NONE;
     if (__builtin_expect(is_bomb(v), 0)) {
@@ -53,7 +54,8 @@ static PyTasklet *rejoin(PyTasklet *t)
 PyTasklet *enter_slow(PyTasklet *t)
 {
     sl_worker *w = sl_self();
-    if (!w->current) {
+    /* Not in its place: it is just leaving, or has ended. */
+    if (!w->current || t->base.place != (w->lane ? SL_IN_RING : SL_STRAY)) {
         PyErr_SetString(PyExc_RuntimeError,
                         "cannot switch here: a signal handler or finalizer runs while its tasklet waits");
         return NULL;
@@ -167,10 +169,10 @@ bool resolve_empty_ring(scheduler *s, PyTasklet *prev)
         make_runnable(w);
         return true;
     }
-    s->parked = true;
+    s->parked = s->lane.recheck = true; /* a thread that ends wakes nobody */
     if (!threads_all_parked(s))
         return false;
-    s->parked = false;
+    s->parked = s->lane.recheck = false;
     if (!prev || (floating && s->initial))
         return resolve_after_end(w);
     plant_error(prev, "Deadlock: the last runnable tasklet cannot be blocked.");
@@ -192,9 +194,10 @@ PyObject *switch_to(PyTasklet *prev, PyTasklet *next)
     if (!s->lane.current)
         resolve_empty_ring(s, prev);
     sl_dispatch(sl_self(), &prev->base);
-    s->parked = false;
+    s->parked = s->lane.recheck = false;
+    PyObject *v = take_tempval(prev); /* first: a finalizer in there may switch */
     after_landing(s);
-    return take_tempval(prev);
+    return v;
 }
 
 PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove)
@@ -207,7 +210,7 @@ PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove)
         if ((next != &t->base || sl_lane_expects(&s->lane) || t != s->main) && trapped(t))
             return NULL;
     }
-    set_tempval(t, Py_NewRef(retval));
+    set_tempval(t, retval == Py_None ? NULL : Py_NewRef(retval));
     if (!remove)
         return switch_to(t, tasklet_of(next));
     sl_lane_unlink(&s->lane, &t->base);

@@ -342,6 +342,8 @@ PyObject *tasklet_throw_bomb(PyTasklet *t, PyObject *bomb, bool pending)
     }
     if (!is_alive(t))
         return throw_at_dead(t, bomb);
+    if (!current)
+        PyErr_Clear(); /* a finalizer on a worker's own stack */
     pending = pending || !current || scheduler_of(t) != scheduler_of(current);
     if (!pending && t->base.place != SL_STRAY) {
         if (!enter() || trapped(current)) {
@@ -465,7 +467,7 @@ static void tasklet_finalize(PyObject *self)
     PyObject *type, *value, *tb;
     PyErr_Fetch(&type, &value, &tb);
     sl_worker *w = sl_self();
-    bool here = w && w->current && w->lane == t->base.lane;
+    bool here = w && w->current && w->current->place == SL_IN_RING && w->lane == t->base.lane;
     for (int i = 0; i < 10 && is_alive(t); i++) {
         if (tasklet_kill(t, !here) < 0)
             PyErr_WriteUnraisable(self);
@@ -513,6 +515,7 @@ static void tasklet_dealloc(PyObject *self)
     if (s && t->execution == EXEC_STARTED && PyObject_CallFinalizerFromDealloc(self) < 0)
         return; /* alive again */
     PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, tasklet_dealloc) /* tempval, args: a long chain of tasklets */
     if (t->weakrefs)
         PyObject_ClearWeakRefs(self);
     tasklet_set_dead(t);
@@ -525,6 +528,7 @@ static void tasklet_dealloc(PyObject *self)
     }
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 /* ---- the type ---- */
@@ -567,11 +571,11 @@ static PyMethodDef tasklet_methods[] = {
      "Raises TaskletExit in this tasklet: throw(TaskletExit, pending=pending). Does\n"
      "nothing if it is dead."},
     {"set_atomic", tasklet_set_atomic, METH_O,
-     "set_atomic(flag) -> bool\n\n"
+     "set_atomic($self, flag, /)\n--\n\n"
      "Sets whether the lane stays with this tasklet even while it is blocked in the\n"
      "operating system. Returns the old value."},
     {"set_ignore_nesting", tasklet_set_ignore_nesting, METH_O,
-     "set_ignore_nesting(flag) -> bool\n\n"
+     "set_ignore_nesting($self, flag, /)\n--\n\n"
      "Sets whether a timeout may interrupt this tasklet at any nesting level. Returns\n"
      "the old value."},
     {"pin", tasklet_pin, METH_VARARGS,

@@ -36,20 +36,21 @@ static void forget(scheduler *s)
 static void thread_ends(scheduler *s)
 {
     sl_lane *lane = &s->lane;
+    PyTasklet *t;
     for (int round = 0; round < 10 && lane->busy; round++) {
-        for (sl_carrier *c = lane->busy, *next; c; c = next) {
-            next = c->next;
-            PyTasklet *t = tasklet_of(c->tasklet);
+        for (sl_carrier *c = lane->busy; c; c = c->next)
+            if (c->tasklet)
+                tasklet_of(c->tasklet)->killed_at_exit = false;
+        while ((t = next_victim(s)) != NULL) {
+            t->killed_at_exit = true;
             Py_INCREF(t);
             if (tasklet_kill(t, false) < 0)
                 PyErr_WriteUnraisable((PyObject *)t);
             Py_DECREF(t);
-            next = lane->busy; /* anything may have changed */
-            break;
         }
     }
     while (lane->current && lane->current != &s->main->base) {
-        PyTasklet *t = tasklet_of(lane->current);
+        t = tasklet_of(lane->current);
         sl_lane_unlink(lane, &t->base);
         Py_DECREF(t);
     }

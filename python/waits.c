@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
+#include <stdlib.h>
 
 static const double NS = 1e9;
 static const int64_t RETRY = 1000 * 1000;
@@ -205,7 +206,10 @@ typedef struct {
     PyTasklet *tasklet; /* while entered; strong */
     double seconds;     /* negative: none */
     bool expired;
-    PyObject *mark;     /* exception that this one throws, while it is under way */
+    /* Made on entry, since Python code must not run where timers fire, in the
+     * middle of a switch: the exception that this one throws and its bomb. */
+    PyObject *mark, *bomb;
+    PyObject *displaced; /* the tempval that the bomb took the place of */
 } pytimeout;
 
 static PyObject *expired_type; /* BaseException: a body's "except Exception" lets it pass */
@@ -214,21 +218,35 @@ static void timeout_fired(sl_timer *timer)
 {
     pytimeout *o = container(pytimeout, timer, timer);
     PyTasklet *t = o->tasklet;
-    if (t->base.place == SL_IN_RING && t->tempval && t->tempval != (PyObject *)t) {
+    if (!is_alive(t)) { /* ended in the block of a generator */
+        o->expired = true;
+        return;
+    }
+    if (t->base.place == SL_IN_RING && t->delivered) {
         /* A value has been delivered to it and must not be lost: later. */
         sl_timers_add(&t->base.lane->timers, timer, timer->deadline + RETRY);
         return;
     }
     t->timeouts--;
     o->expired = true;
-    o->mark = PyObject_CallNoArgs(expired_type);
-    PyObject *bomb = o->mark ? bomb_from_args(o->mark, Py_None, Py_None) : bomb_from_class(PyExc_MemoryError, NULL);
-    if (!bomb) {
-        PyErr_Clear();
-        return;
-    }
-    set_tempval(t, bomb);
+    o->displaced = t->tempval;
+    t->tempval = Py_NewRef(o->bomb);
     make_runnable(t); /* a stray finds it at its next scheduling point */
+}
+
+void waits_abandon(sl_lane *lane, PyTasklet *survivor)
+{
+    sl_timers *ts = &lane->timers;
+    sl_timer **old = ts->heap;
+    uint32_t n = (uint32_t)sl_load_relaxed(&ts->count);
+    sl_timers_init(ts);
+    for (uint32_t i = 0; i < n; i++) {
+        sl_timer *timer = old[i];
+        timer->place = 0;
+        if (survivor && timer->fire == timeout_fired && container(pytimeout, timer, timer)->tasklet == survivor)
+            sl_timers_add(ts, timer, timer->deadline); /* out of memory: it never runs out */
+    }
+    free(old);
 }
 
 static PyObject *timeout_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -245,6 +263,14 @@ static PyObject *timeout_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     return (PyObject *)o;
 }
 
+static void timeout_forget(pytimeout *o)
+{
+    Py_CLEAR(o->mark);
+    Py_CLEAR(o->bomb);
+    Py_CLEAR(o->displaced);
+    Py_CLEAR(o->tasklet);
+}
+
 static PyObject *timeout_enter(PyObject *self, PyObject *unused)
 {
     pytimeout *o = (pytimeout *)self;
@@ -258,9 +284,17 @@ static PyObject *timeout_enter(PyObject *self, PyObject *unused)
     o->expired = false;
     o->timer.fire = timeout_fired;
     if (o->seconds >= 0) {
+        o->mark = PyObject_CallNoArgs(expired_type);
+        o->bomb = o->mark ? bomb_from_args(o->mark, Py_None, Py_None) : NULL;
+        if (!o->bomb) {
+            Py_CLEAR(o->mark);
+            return NULL;
+        }
         int64_t delay = o->seconds >= 9e9 ? SL_NEVER : (int64_t)ceil(o->seconds * NS);
-        if (sl_timers_add(&t->base.lane->timers, &o->timer, sl_deadline_after(sl_now(), delay)) < 0)
+        if (sl_timers_add(&t->base.lane->timers, &o->timer, sl_deadline_after(sl_now(), delay)) < 0) {
+            timeout_forget(o);
             return PyErr_NoMemory();
+        }
         t->timeouts++;
         sl_lane_watch(t->base.lane);
     }
@@ -297,8 +331,7 @@ static PyObject *timeout_exit(PyObject *self, PyObject *args)
     disarm(o);
     defuse(o);
     bool ours = o->mark && value == o->mark;
-    Py_CLEAR(o->mark);
-    Py_CLEAR(o->tasklet);
+    timeout_forget(o);
     if (!ours)
         Py_RETURN_FALSE;
     PyObject *seconds = PyFloat_FromDouble(o->seconds);
@@ -319,8 +352,7 @@ static void timeout_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     if (o->tasklet)
         disarm(o);
-    Py_CLEAR(o->mark);
-    Py_CLEAR(o->tasklet);
+    timeout_forget(o);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -359,7 +391,7 @@ static PyType_Spec timeout_spec = {
 
 static PyMethodDef functions[] = {
     {"sleep", py_sleep, METH_O,
-     "sleep(seconds) -> None\n\n"
+     "sleep($module, seconds, /)\n--\n\n"
      "Parks the calling tasklet; the others run. sleep(0) lets each other runnable one have a turn. ValueError for\n"
      "a negative number."},
     {"wait", (PyCFunction)py_wait, METH_VARARGS | METH_KEYWORDS,

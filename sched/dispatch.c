@@ -76,6 +76,8 @@ static bool look_around(sl_worker *w, sl_lane *lane)
         attend = lane->pool ? sl_swap(&lane->attention, 0) : SL_ATTEND_CLOCK;
     look_at_clock(lane);
     sl_inbox_take(lane);
+    if (lane->pool && !sl_load_relaxed32(&lane->pool->monitor_state) && sl_lane_has_work(lane))
+        sl_pool_watch(lane->pool); /* it could not be started: again */
     if ((attend & SL_ATTEND_OFFER) && lane->env->offer)
         lane->env->offer(w);
     return (attend & SL_ATTEND_MOVE) && w == lane->owner;
@@ -109,6 +111,7 @@ static sl_carrier *choose(sl_worker *w, sl_lane *lane)
         int rc = sl_carrier_take(lane, &t->carrier);
         if (rc == 0) {
             t->carrier->tasklet = t;
+            t->carrier->stack->label = t;
             return t->carrier;
         }
         lane->env->no_carrier(lane, t, rc);
@@ -120,7 +123,7 @@ static sl_carrier *choose(sl_worker *w, sl_lane *lane)
 static void set_state(sl_worker *w, const sl_env *env, sl_carrier *to)
 {
     sl_store_relaxed32(&w->switching, 1);
-    sl_store_ptr(&w->on, to);
+    sl_store_ptr_release(&w->on, to); /* the monitor follows it */
     w->current = to->tasklet;
     if (env->swap)
         env->swap(w, to);

@@ -12,10 +12,12 @@
 
 #include <stddef.h>
 
+#include "../core/threadstat.h"
+
 static void host(sl_lane *lane, sl_worker *w)
 {
     w->lane = lane;
-    sl_store_ptr(&lane->host, w);
+    sl_store_ptr_release(&lane->host, w); /* the monitor follows it */
 }
 
 void sl_lane_give(sl_lane *lane, sl_worker *from, sl_worker *to)
@@ -30,6 +32,8 @@ void sl_lane_give(sl_lane *lane, sl_worker *from, sl_worker *to)
 sl_worker *sl_pool_find_worker(sl_pool *pool)
 {
     sl_worker *w = sl_load_ptr(&pool->spare);
+    if (sl_load_relaxed32(&pool->stop))
+        return NULL; /* they would not stay */
     if (w && w != pool->lane->owner)
         sl_pool_drop_spare(pool, w);
     else
@@ -71,6 +75,41 @@ bool sl_lane_has_work(sl_lane *lane)
            sl_load_relaxed(&lane->timers.count);
 }
 
+bool sl_host_sleeps(sl_worker *h, int64_t ns)
+{
+    sl_pool *pool = h->pool;
+    int64_t at = (int64_t)sl_load_acquire(&pool->asleep.at);
+    long long sleeps = (long long)sl_load_acquire(&pool->asleep.sleeps);
+    if (!at || sl_now() - at < ns || sl_load_acquire(&pool->asleep.turn) != sl_load_relaxed(&pool->lane->turn))
+        return false;
+    return sl_thread_asleep((unsigned)sl_load_relaxed32(&h->tid)) == sleeps &&
+           (int64_t)sl_load_acquire(&pool->asleep.at) == at;
+}
+
+/* How long the guard must have been free, nanoseconds: more than it takes a
+ * thread that waits for it to wake up and get it. */
+static const int64_t FREE_FOR = 100 * 1000, FREE_AFTER_TAKEN = 2 * 1000 * 1000;
+
+/* A guard found free once proves little: the thread that had it may have
+ * dropped it that moment - a spare does, when it has been refused - and the
+ * host be on its way to it.  Had it been waiting it would have it by the next
+ * look, or somebody else would. */
+static bool guard_is_free(sl_pool *pool, uintptr_t turn, bool waited)
+{
+    int64_t now = sl_now();
+    if (waited) {
+        pool->taken_turn = turn;
+        pool->free_since = 0;
+        return false;
+    }
+    if (!pool->free_since || pool->free_turn != turn) {
+        pool->free_since = now;
+        pool->free_turn = turn;
+        return false;
+    }
+    return now - pool->free_since >= (pool->taken_turn == turn ? FREE_AFTER_TAKEN : FREE_FOR);
+}
+
 /* `waited`: the guard was not free when `w` asked for it, so the host may only
  * be waiting for it too. */
 bool sl_lane_seize(sl_lane *lane, sl_worker *w, bool waited)
@@ -82,12 +121,18 @@ bool sl_lane_seize(sl_lane *lane, sl_worker *w, bool waited)
         return false;
     if (!t || sl_load_relaxed(&lane->idle) || sl_load_relaxed32(&h->switching) ||
         sl_load_relaxed(&lane->turn) != sl_load_relaxed(&pool->seen_turn) || !sl_lane_has_work(lane) ||
-        (waited && !(lane->env->surely_blocked && lane->env->surely_blocked(h))) ||
         !lane->env->away(h, sl_load_ptr(&h->on)) ||
         (lane->env->may_hand_off && !lane->env->may_hand_off(lane, t))) {
+        pool->free_since = 0;
         pool->refused++;
         return false;
     }
+    if (!guard_is_free(pool, sl_load_relaxed(&lane->turn), waited) &&
+        !(lane->env->surely_blocked && lane->env->surely_blocked(h))) {
+        pool->refused += waited;
+        return false;
+    }
+    pool->free_since = 0;
     if (t->place == SL_IN_RING)
         sl_lane_unlink(lane, t);
     t->place = SL_STRAY;

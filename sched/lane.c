@@ -20,7 +20,7 @@ static void counted(sl_lane *lane, sl_tasklet *t)
     sl_store_relaxed(&lane->count, n);
     if (sl_load_relaxed(&lane->idle))
         sl_lane_kick(lane);
-    if (lane->pool && !sl_load_relaxed(&lane->watched) && n > 1)
+    if (lane->pool && !sl_load_relaxed(&lane->watched) && sl_lane_has_work(lane))
         sl_pool_watch(lane->pool);
 }
 

@@ -156,6 +156,7 @@ struct sl_lane {
     bool shy;            /* it has happened: nothing but main, otherwise */
     bool evicted;        /* the monitor wants that thread free for signals */
     bool stays;          /* no other worker is to be had, until main runs again */
+    bool recheck;        /* idle() wants to be asked again before long */
     int64_t last_tick;   /* coarse time of the last look at timers and descriptors */
 };
 
@@ -171,7 +172,6 @@ struct sl_worker {
     bool spare;            /* in that list */
     bool parked;           /* in its own loop without a lane */
     bool in_poll;          /* sleeps in the poller rather than on the parker */
-    bool released;         /* its main tasklet was taken out by a signal: leave the loop */
     sl_atomic32 asked;     /* the monitor unparked it to try a handoff */
     sl_tasklet *deferred;  /* pinned to this worker while it was stuck */
     bool joined;           /* its thread has been joined or let go */
@@ -193,6 +193,15 @@ struct sl_pool {
     sl_atomic32 stop;
     sl_atomic32 peeking;       /* monitor looks at a carrier's state; see sl_carrier_unseen() */
     sl_atomic seen_turn;       /* lane->turn at the monitor's last look */
+    /* Of a host found away for a while: when it was looked at (0: not, or being
+     * changed), its thread's sleeps until then, and the turn.  Written by the
+     * monitor, `at` last; read under the guard, `at` first and again after. */
+    struct {
+        sl_atomic at, sleeps, turn;
+    } asleep;
+    /* When spares have found the guard free, or not, since which turn (guard). */
+    int64_t free_since;
+    uintptr_t free_turn, taken_turn;
     sl_atomic32 warned;
     uint64_t handoffs, refused, moves;
 };
@@ -312,6 +321,9 @@ int sl_thread_start(pthread_t *out, void *(*body)(void *), void *arg, bool deaf)
 
 /* Lets `to` host instead of `from`, which hosts. */
 void sl_lane_give(sl_lane *lane, sl_worker *from, sl_worker *to);
+/* Guard held: has the host `h` been asleep, without waking once, for at least
+ * `ns` until now? */
+bool sl_host_sleeps(sl_worker *h, int64_t ns);
 /* A spare takes the lane from a host whose tasklet is blocked. */
 bool sl_lane_seize(sl_lane *lane, sl_worker *w, bool waited);
 /* A worker without a lane, made if there is none; NULL when all are busy. */

@@ -17,6 +17,8 @@
 #include <signal.h>
 #include <sys/prctl.h>
 
+#include "../core/threadstat.h"
+
 enum monitor_state { MONITOR_NONE = 0, MONITOR_ON };
 
 /* Nanoseconds.  A period is two system calls, some 3 us of CPU here, so 50 us
@@ -27,6 +29,8 @@ static const int64_t PERIOD_MIN = 50 * 1000, PERIOD_MAX = 500 * 1000;
 static const int64_t MOVE_AFTER = 1000 * 1000; /* a run() lasts */
 static const int64_t STARVED_AFTER = 50 * 1000 * 1000;
 static const int64_t QUIET_AFTER = 10 * 1000 * 1000;
+/* When a handoff has not come about for so long, the guard is not free. */
+static const int64_t SAMPLE_AFTER = 2 * 1000 * 1000;
 
 /* How many looks in a row must find the same tasklet away.  Each may fall into
  * a short call of its own (a stat, a read from the page cache) that is no
@@ -49,14 +53,14 @@ static bool busy(sl_lane *lane)
 static view look(sl_pool *pool)
 {
     sl_lane *lane = pool->lane;
-    view v = {.host = sl_lane_host(lane), .turn = sl_load_relaxed(&lane->turn)};
+    view v = {.host = sl_load_ptr_acquire(&lane->host), .turn = sl_load_relaxed(&lane->turn)};
     v.busy = busy(lane);
     if (!pool->env->away)
         return v;
     /* A carrier's state is freed only while we do not look at it:
      * sl_carrier_unseen() waits for `peeking` to fall. */
     sl_swap32(&pool->peeking, 1);
-    sl_carrier *on = sl_load_ptr(&v.host->on);
+    sl_carrier *on = sl_load_ptr_acquire(&v.host->on);
     v.owner_hosts = v.host == lane->owner && on != &v.host->native;
     /* A worker in its own loop (or not started yet) has no tasklet to be away. */
     v.away = v.busy && sl_lane_has_work(lane) && on->tasklet && !sl_load_acquire32(&v.host->switching) && pool->env->away(v.host, on) &&
@@ -114,6 +118,17 @@ static void sleep_unarmed(sl_pool *pool)
         sl_park(&pool->monitor.parker, SL_NEVER);
 }
 
+/* The host has been away since `away_since`: is it asleep? */
+static void sample_host(sl_pool *pool, const view *v, int64_t now)
+{
+    long long sleeps = sl_thread_asleep((unsigned)sl_load_relaxed32(&v->host->tid));
+    if (sleeps < 0)
+        return;
+    sl_store_release(&pool->asleep.sleeps, (uintptr_t)sleeps);
+    sl_store_release(&pool->asleep.turn, v->turn);
+    sl_store_release(&pool->asleep.at, (uintptr_t)now);
+}
+
 static void watch(sl_pool *pool)
 {
     sl_lane *lane = pool->lane;
@@ -125,8 +140,13 @@ static void watch(sl_pool *pool)
         view v = look(pool);
         bool same = v.host == last.host && v.turn == last.turn;
         looks = v.away && same ? looks + 1 : v.away;
-        if (looks <= 1)
+        if (looks <= 1) {
             away_since = now;
+            if (sl_load_relaxed(&pool->asleep.at))
+                sl_store_release(&pool->asleep.at, 0);
+        } else if (now - away_since > SAMPLE_AFTER && !sl_load_relaxed(&pool->asleep.at)) {
+            sample_host(pool, &v, now);
+        }
         if (looks >= LOOKS)
             ask_for_handoff(pool, &v, now - away_since);
         if (!v.owner_hosts)
@@ -190,5 +210,5 @@ void sl_pool_watch(sl_pool *pool)
     sl_worker_init(&pool->monitor, pool, -1);
     pool->monitor.native.lane = pool->lane;
     if (sl_thread_start(&pool->monitor.thread, monitor_main, pool, true) < 0)
-        sl_store_relaxed32(&pool->monitor_state, MONITOR_NONE); /* no handoff; `watched` stays, no retry */
+        sl_store_relaxed32(&pool->monitor_state, MONITOR_NONE); /* look_around() tries again */
 }

@@ -83,6 +83,7 @@ int sl_netpoll_open(sl_netpoll *np, int fd, sl_fd **out)
     if (epoll_ctl(np->epoll, EPOLL_CTL_ADD, fd, &ev) == 0) {
         /* New to the kernel: whatever we knew was about an earlier file. */
         r->ready = 0;
+        r->ended = false;
         r->open = true;
     } else if (errno == EEXIST) {
         r->seq--; /* the registration we made stands */
@@ -206,6 +207,7 @@ int sl_netpoll_dispatch(sl_netpoll *np, const struct epoll_event *events, int n)
         if (!fd || !fd->open || key(fd) != data)
             continue;
         uint32_t e = events[i].events, came = e & (SL_READ | SL_WRITE);
+        fd->ended = fd->ended || (e & (EPOLLERR | EPOLLHUP | EPOLLRDHUP));
         if (e & (EPOLLERR | EPOLLHUP))
             came = SL_READ | SL_WRITE; /* let the operation find the error */
         else if (e & EPOLLRDHUP)

@@ -50,6 +50,7 @@ struct sl_fd {
     uint32_t seq;      /* of this registration */
     uint32_t ready;    /* edges nobody waited for */
     bool open;         /* registered as far as we know */
+    bool ended;        /* the peer has closed or an error came: no edge need follow */
     sl_fdwait *waits, *last;
 };
 

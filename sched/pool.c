@@ -69,7 +69,7 @@ void *sl_worker_main(void *arg)
 static int grow(sl_pool *pool, sl_worker **out)
 {
     int n = (int)sl_load_relaxed(&pool->nworkers);
-    if (n >= pool->limit)
+    if (n >= pool->limit || sl_load_relaxed32(&pool->stop))
         return SL_ETHREAD;
     sl_worker *w = calloc(1, sizeof *w);
     if (!w)

@@ -31,7 +31,8 @@ void sl_worker_init(sl_worker *w, sl_pool *pool, int id)
 
 static int64_t bounded(sl_worker *w, const sl_env *env, int64_t deadline)
 {
-    if (!w->native.tasklet || !env->signals)
+    bool listens = w->native.tasklet && env->signals;
+    if (!listens && !(w->lane && w->lane->recheck))
         return deadline;
     int64_t look = sl_now() + SIGNAL_LOOK;
     return look < deadline ? look : deadline;

@@ -282,6 +282,71 @@ def test_recv_into(pair):
     buffer.append(1)  # nothing holds it any more
 
 
+@pytest.mark.parametrize("gap", ["none", "schedule", "sleep"])
+@pytest.mark.parametrize("asked", [3, 4, 100])
+def test_end_right_behind_the_data(sockets, gap, asked):
+    """A receive that empties the socket must not make the next one wait past the end."""
+    listener = sockets(socket.create_server(("127.0.0.1", 0)))
+    address = listener.getsockname()
+    got = []
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection:
+            while data := connection.recv(asked):
+                got.append(data)
+                if gap == "sleep":
+                    stackless.sleep(0.001)
+            got.append(b"end")
+
+    def ask():
+        with socket.create_connection(address) as client:
+            stackless.sleep(0.001)  # the server waits in its first receive
+            client.sendall(b"abcd")
+            if gap == "schedule":
+                stackless.schedule()
+            client.shutdown(socket.SHUT_WR)
+            if asked == 3:
+                stackless.sleep(0.001)
+
+    for _ in range(30):
+        got.clear()
+        stackless.tasklet(serve)()
+        stackless.tasklet(ask)()
+        with stackless.timeout(30):
+            stackless.run()
+        assert b"".join(got) == b"abcdend"
+
+
+def test_many_messages_of_every_size(sockets):
+    """Short receives, exact ones and empty sockets in between."""
+    listener = sockets(socket.create_server(("127.0.0.1", 0)))
+    sizes = [1, 2, 63, 64, 65, 1000, 64, 64, 5]
+    sent = [bytes([number % 256]) * sizes[number % len(sizes)] for number in range(300)]
+    answers = []
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection:
+            while data := connection.recv(64):
+                connection.sendall(data)
+
+    def ask():
+        with socket.create_connection(listener.getsockname()) as client:
+            for message in sent:
+                client.sendall(message)
+                answer = b""
+                while len(answer) < len(message):
+                    answer += client.recv(64)
+                answers.append(answer)
+
+    stackless.tasklet(serve)()
+    stackless.tasklet(ask)()
+    with stackless.timeout(30):
+        stackless.run()
+    assert answers == sent
+
+
 def test_send_takes_any_buffer(pair):
     a, b = pair
     assert a.send(bytearray(b"ab")) == 2

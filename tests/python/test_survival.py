@@ -309,6 +309,7 @@ def test_c_recursion_in_a_tasklet(kind, depth, mode):
     """RecursionError and no crash, also when Python frames are on the stack already."""
     done = run_script(
         """
+        import json  # here: an import reads files, which may cost a tasklet its turn
         import stackless, sys
         code = compile(sys.argv[1], "code", "exec")
 
