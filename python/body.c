@@ -74,6 +74,7 @@ static PyObject *outcome(PyTasklet *t, PyTasklet **target)
 {
     scheduler *s = scheduler_of(t);
     *target = watchdog_or_main(s);
+    normalize_current_exception();
     if (PyErr_ExceptionMatches(fe.tasklet_exit)) {
         PyErr_Clear();
         return NULL;
@@ -305,6 +306,20 @@ static void starved(sl_pool *pool)
         PyErr_WriteUnraisable(NULL);
 }
 
+static int warn_no_thread(void *unused)
+{
+    if (PyErr_WarnEx(PyExc_RuntimeWarning,
+                     "the system refuses another thread: tasklets that are blocked in the operating "
+                     "system may stop the others", 1) < 0)
+        PyErr_WriteUnraisable(NULL);
+    return 0;
+}
+
+static void no_thread(void)
+{
+    Py_AddPendingCall(warn_no_thread, NULL); /* from wherever we are to the main thread, between two instructions */
+}
+
 const sl_env python_env = {
     .attach = attach,
     .detach = detach,
@@ -325,5 +340,6 @@ const sl_env python_env = {
     .surely_blocked = surely_blocked,
     .may_hand_off = may_hand_off,
     .starved = starved,
+    .no_thread = no_thread,
     .thread_limit = config_threads,
 };

@@ -26,11 +26,27 @@ static bomb *bomb_alloc(PyObject *type, PyObject *value, PyObject *tb)
     return b;
 }
 
+/* Fetches the current exception with `*type` the instance's own class: before
+ * 3.12 an asynchronous one keeps the class that it was raised by. */
+static void fetch_normalized(PyObject **type, PyObject **value, PyObject **tb)
+{
+    PyErr_Fetch(type, value, tb);
+    PyErr_NormalizeException(type, value, tb);
+    if (*value && PyExceptionInstance_Check(*value))
+        Py_XSETREF(*type, Py_NewRef((PyObject *)Py_TYPE(*value)));
+}
+
+void normalize_current_exception(void)
+{
+    PyObject *type, *value, *tb;
+    fetch_normalized(&type, &value, &tb);
+    PyErr_Restore(type, value, tb);
+}
+
 PyObject *bomb_from_error(void)
 {
     PyObject *type, *value, *tb;
-    PyErr_Fetch(&type, &value, &tb);
-    PyErr_NormalizeException(&type, &value, &tb);
+    fetch_normalized(&type, &value, &tb);
     if (tb && value)
         PyException_SetTraceback(value, tb);
     PyObject *b = (PyObject *)bomb_alloc(type, value, tb);
@@ -71,11 +87,6 @@ PyObject *bomb_from_class(PyObject *cls, PyObject *args)
     return (PyObject *)bomb_alloc(cls, args, NULL);
 }
 
-PyObject *bomb_class(PyObject *b)
-{
-    return ((bomb *)b)->type;
-}
-
 bool bomb_is_exit(PyObject *b)
 {
     PyObject *type = ((bomb *)b)->type;
@@ -103,6 +114,47 @@ void bomb_explode(PyObject *self)
     if (value && tb)
         PyException_SetTraceback(value, tb);
     PyErr_Restore(type, value, tb);
+}
+
+/* ---- raising asynchronously ---- */
+
+/* CPython raises classes alone asynchronously, by calling them.  Calling one of
+ * this metaclass gives the instance that it was made for. */
+static PyTypeObject *courier_meta;
+
+static PyObject *courier_call(PyObject *cls, PyObject *args, PyObject *kwargs)
+{
+    return PyObject_GetAttrString(cls, "instance");
+}
+
+static PyType_Slot courier_slots[] = {{Py_tp_base, NULL}, {Py_tp_call, courier_call}, {0, NULL}};
+static PyType_Spec courier_spec = {
+    .name = "stackless._Courier",
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = courier_slots,
+};
+
+PyObject *bomb_async_class(PyObject *self)
+{
+    bomb *b = (bomb *)self;
+    PyObject *type, *value, *tb;
+    if (!b->value && !b->traceback && b->type && PyExceptionClass_Check(b->type))
+        return Py_NewRef(b->type);
+    bomb_explode(Py_NewRef(self));
+    fetch_normalized(&type, &value, &tb);
+    PyObject *cls = PyObject_CallFunction((PyObject *)courier_meta, "s(O){sO}", Py_TYPE(value)->tp_name,
+                                          PyExc_BaseException, "instance", value);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(tb);
+    return cls;
+}
+
+static int make_courier_meta(void)
+{
+    courier_slots[0].pfunc = &PyType_Type;
+    courier_meta = (PyTypeObject *)PyType_FromSpec(&courier_spec);
+    return courier_meta ? 0 : -1;
 }
 
 /* ---- the type ---- */
@@ -203,6 +255,8 @@ static PyType_Spec bomb_spec = {
 
 int exceptions_init(PyObject *module)
 {
+    if (make_courier_meta() < 0)
+        return -1;
     fe.bomb_type = (PyTypeObject *)PyType_FromSpec(&bomb_spec);
     fe.tasklet_exit = PyErr_NewExceptionWithDoc(
         "builtins.TaskletExit",

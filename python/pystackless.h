@@ -197,9 +197,11 @@ PyObject *bomb_from_error(void);              /* takes the current exception */
 PyObject *bomb_from_args(PyObject *exc, PyObject *value, PyObject *tb); /* throw's rules */
 PyObject *bomb_from_class(PyObject *cls, PyObject *args);
 void bomb_explode(PyObject *bomb /* stolen */);
+/* A class that raises the bomb's exception when raised asynchronously. */
+PyObject *bomb_async_class(PyObject *bomb);
+void normalize_current_exception(void);
 bool bomb_is_exit(PyObject *bomb);
 bool bomb_carries(PyObject *bomb, PyObject *instance);
-PyObject *bomb_class(PyObject *bomb); /* borrowed */
 static inline bool is_bomb(PyObject *o)
 {
     return Py_TYPE(o) == fe.bomb_type;

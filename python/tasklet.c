@@ -309,15 +309,16 @@ static PyObject *tasklet_switch(PyObject *self, PyObject *unused)
 
 /* ---- throw, kill ---- */
 
-/* A stray runs, or will when its call returns: it cannot be switched to. */
+/* A stray runs, or will when its call returns: it cannot be switched to, and
+ * gets the exception there (18.5). */
 static PyObject *throw_at_stray(PyTasklet *t, PyObject *bomb)
 {
-    if (bomb_is_exit(bomb)) {
-        compat_raise_async(t->base.carrier->env, bomb_class(bomb));
-        Py_DECREF(bomb);
-    } else {
-        set_tempval(t, bomb); /* raised at its next scheduling point */
-    }
+    PyObject *cls = bomb_async_class(bomb);
+    Py_DECREF(bomb);
+    if (!cls)
+        return NULL;
+    compat_raise_async(t->base.carrier->env, cls);
+    Py_DECREF(cls);
     Py_RETURN_NONE;
 }
 

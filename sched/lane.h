@@ -117,6 +117,8 @@ typedef struct sl_env {
     void (*strayed)(sl_lane *lane, sl_tasklet *t);
     /* Monitor, guard held: every worker is blocked (opt). */
     void (*starved)(sl_pool *pool);
+    /* Once, any thread, guard or not: no more threads are to be had (opt). */
+    void (*no_thread)(void);
     /* Monitor, once: the pool's limit, if it has been left open (opt). */
     int (*thread_limit)(void);
 } sl_env;
@@ -202,7 +204,7 @@ struct sl_pool {
     /* When spares have found the guard free, or not, since which turn (guard). */
     int64_t free_since;
     uintptr_t free_turn, taken_turn;
-    sl_atomic32 warned;
+    sl_atomic32 warned, no_thread;
     uint64_t handoffs, refused, moves;
 };
 
@@ -316,6 +318,8 @@ void sl_worker_init(sl_worker *w, sl_pool *pool, int id);
 void *sl_worker_main(void *worker);
 /* Starts another worker, or SL_ETHREAD when the limit is reached.  Any thread. */
 int sl_pool_grow(sl_pool *pool, sl_worker **out);
+/* Tells the front end, once, that a thread could not be started. */
+void sl_pool_no_thread(sl_pool *pool);
 /* `deaf`: with all signals blocked. */
 int sl_thread_start(pthread_t *out, void *(*body)(void *), void *arg, bool deaf);
 

@@ -209,6 +209,8 @@ void sl_pool_watch(sl_pool *pool)
     }
     sl_worker_init(&pool->monitor, pool, -1);
     pool->monitor.native.lane = pool->lane;
-    if (sl_thread_start(&pool->monitor.thread, monitor_main, pool, true) < 0)
+    if (sl_thread_start(&pool->monitor.thread, monitor_main, pool, true) < 0) {
         sl_store_relaxed32(&pool->monitor_state, MONITOR_NONE); /* look_around() tries again */
+        sl_pool_no_thread(pool);
+    }
 }

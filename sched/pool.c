@@ -66,6 +66,12 @@ void *sl_worker_main(void *arg)
     return NULL;
 }
 
+void sl_pool_no_thread(sl_pool *pool)
+{
+    if (pool->env->no_thread && !sl_swap32(&pool->no_thread, 1))
+        pool->env->no_thread();
+}
+
 static int grow(sl_pool *pool, sl_worker **out)
 {
     int n = (int)sl_load_relaxed(&pool->nworkers);
@@ -83,6 +89,7 @@ static int grow(sl_pool *pool, sl_worker **out)
         sl_store_release(&pool->nworkers, (uintptr_t)n);
         pool->workers[n] = NULL;
         free(w);
+        sl_pool_no_thread(pool);
         return rc;
     }
     *out = w;

@@ -7,6 +7,8 @@ Throwing across threads is in test_threads.py.
 import sys
 import traceback
 
+import os
+
 import pytest
 import stackless
 
@@ -498,3 +500,46 @@ def test_kill_from_another_tasklet(trace):
     stackless.tasklet(killer)()
     stackless.run()
     assert trace == [("caught", "TaskletExit", ()), "killer"]
+
+
+class Thrown(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "throw, expected",
+    [
+        (lambda t: t.throw(Thrown("a", 1)), ("Thrown", ("a", 1))),
+        (lambda t: t.throw(Thrown, ("b", 2)), ("Thrown", ("b", 2))),
+        (lambda t: t.throw(ValueError, pending=True), ("ValueError", ())),
+        (lambda t: t.raise_exception(KeyError, 5), ("KeyError", (5,))),
+        (lambda t: t.kill(), ("TaskletExit", ())),
+        (lambda t: t.throw(TaskletExit("x")), ("TaskletExit", ("x",))),
+    ],
+    ids=["instance", "class and arguments", "pending", "raise_exception", "kill", "exit with a value"],
+)
+def test_thrown_at_a_stray_is_raised_when_its_call_returns(many_threads, throw, expected):
+    read, write = os.pipe()
+    log = []
+
+    def body():
+        try:
+            os.read(read, 1)
+            log.append("went on")
+        except BaseException as error:
+            log.append((type(error).__name__, error.args))
+
+    victim = stackless.tasklet(body)()
+
+    def other():
+        while victim.scheduled:
+            stackless.schedule()
+        throw(victim)
+        log.append("the caller goes on")
+        os.write(write, b"x")
+
+    stackless.tasklet(other)()
+    stackless.run()
+    os.close(read)
+    os.close(write)
+    assert log == ["the caller goes on", expected]

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: MIT
+"""One test for each bug that was found by hunting rather than by a specification.
+
+Not for rules of the specification; those have files of their own.
+"""
+
+import os
+import sys
+import threading
+import time
+
+import pytest
+import stackless
+
+from support import run_script
+
+# Callbacks while control changes hands
+
+
+class Switches:
+    """Switches when it is dropped; keeps what became of that."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def __del__(self):
+        try:
+            stackless.schedule()
+            self.log.append("switched")
+        except RuntimeError as error:
+            self.log.append(str(error))
+
+
+def test_a_value_survives_a_finalizer_that_switches():
+    """Main has been sent 42; before it gets to it, a tasklet that ended is dropped, with a finalizer."""
+    class Holder(stackless.tasklet):
+        pass
+
+    channel = stackless.channel()
+    channel.preference = 1  # the sender goes on, ends, and is dropped when main lands
+    log = []
+    holder = Holder(channel.send)(42)
+    holder.held = Switches(log)
+    del holder
+    assert channel.receive() == 42
+    assert log == ["switched"]
+
+
+def test_no_switch_from_a_tasklet_that_has_ended():
+    """The exception that ends a tasklet replaces main's tempval, whose finalizer tries to switch."""
+    log = []
+
+    def fails():
+        stackless.getmain().tempval = Switches(log)
+        raise ValueError("planted")
+
+    stackless.tasklet(fails)()
+    stackless.tasklet(stackless.schedule)()
+    with pytest.raises(ValueError, match="planted"):
+        stackless.run()
+    stackless.run()
+    assert len(log) == 1 and "cannot switch here" in log[0]
+
+
+def test_long_chains_are_dropped_on_a_small_stack():
+    chain = None
+    for _ in range(100_000):
+        link = stackless.tasklet()
+        link.tempval = chain
+        chain = link
+    bombs = None
+    for _ in range(100_000):
+        bombs = stackless.bomb(ValueError, bombs)
+    held = [chain, bombs]
+    del link, chain, bombs
+    stackless.tasklet(held.clear)()
+    stackless.run()
+    assert held == []
+
+
+# Time-outs
+
+
+@pytest.mark.parametrize("yielding", [lambda: stackless.sleep(0), lambda: stackless.schedule(None)],
+                         ids=["sleep(0)", "schedule(None)"])
+def test_timeout_interrupts_a_loop_that_only_yields(yielding):
+    def loop():
+        give_up = time.monotonic() + 20
+        with pytest.raises(TimeoutError):
+            with stackless.timeout(0.02):
+                while time.monotonic() < give_up:
+                    yielding()
+        ended.append(time.monotonic() < give_up)
+
+    ended = []
+    stackless.tasklet(loop)()
+    stackless.run()
+    assert ended == [True]
+
+
+def test_timeout_of_a_tasklet_that_ended_inside_its_block():
+    def block():
+        with stackless.timeout(0.01):
+            yield
+
+    generator = block()
+    stackless.tasklet(next)(generator)
+    stackless.run()
+    stackless.sleep(0.05)  # used to raise the tasklet's time-out here
+    generator.close()
+
+
+# fork
+
+PRELUDE = """
+import atexit, os, resource, stackless, sys, threading, time, warnings
+if hasattr(os, "fork"):
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+def status(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+
+
+def test_fork_inside_a_timeout():
+    """The child leaves the block; in another child the time runs out."""
+    run_script(PRELUDE + """
+with stackless.timeout(60):
+    pid = os.fork()
+if not pid:
+    os._exit(7)
+assert status(pid) == 7
+try:
+    with stackless.timeout(0.05):
+        pid = os.fork()
+        if not pid:
+            stackless.sleep(60)
+except TimeoutError:
+    os._exit(9)
+assert status(pid) == 9
+""")
+
+
+def test_fork_while_main_waits_in_a_channel():
+    """The child must not find its former main tasklet in the channel's queue."""
+    run_script(PRELUDE + """
+channel = stackless.channel()
+pid = None
+
+def forks():
+    global pid
+    pid = os.fork()
+    if not pid:
+        assert channel.balance == 0
+        stackless.tasklet(channel.send)(3)
+        os._exit(channel.receive())
+    channel.send(None)
+
+stackless.tasklet(forks)()
+channel.receive()
+assert status(pid) == 3
+""")
+
+
+def test_no_false_deadlock_in_a_forked_child():
+    """The monitor's thread state went with its thread; a stale count of it hid the child's new thread."""
+    run_script(PRELUDE + """
+for _ in range(2):
+    stackless.tasklet(time.sleep)(0.05) # starts monitor and worker
+stackless.run()
+pid = os.fork()
+if not pid:
+    channel = stackless.channel()
+    def later():
+        time.sleep(0.3)
+        channel.send(5)
+    threading.Thread(target=later).start()
+    os._exit(channel.receive())
+assert status(pid) == 5
+""")
+
+
+# Threads and exit
+
+
+def test_all_tasklets_of_a_thread_end_with_it():
+    ended = []
+
+    def waits(channel):
+        try:
+            channel.receive()
+        finally:
+            ended.append(1)
+
+    def body():
+        channel = stackless.channel()
+        held.append([stackless.tasklet(waits)(channel) for _ in range(30)])
+        stackless.run()
+
+    held = []
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert len(ended) == 30
+
+
+def test_tasklets_in_an_exit_function_that_runs_after_ours():
+    done = run_script("""
+import atexit
+
+def late():
+    stackless.tasklet(print)("one")
+    stackless.schedule()
+    stackless.tasklet(print)("two")
+    stackless.run()
+
+atexit.register(late) # before the import: it runs after ours
+import stackless, time
+for _ in range(2):
+    stackless.tasklet(time.sleep)(0.02)
+stackless.run()
+""")
+    assert done.stdout.split() == ["one", "two"]
+
+
+def test_import_in_a_subinterpreter_is_refused_and_does_no_harm():
+    done = run_script("""
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+try:
+    sub = interpreters.create("legacy") # where extensions are not checked
+except (TypeError, ValueError):
+    sub = interpreters.create(isolated=False)
+interpreters.run_string(sub, 
