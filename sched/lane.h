@@ -205,6 +205,7 @@ struct sl_pool {
     int64_t free_since;
     uintptr_t free_turn, taken_turn;
     sl_atomic32 warned, no_thread;
+    sl_atomic32 starting;      /* a worker has been made and has not got going yet */
     uint64_t handoffs, refused, moves;
 };
 

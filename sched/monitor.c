@@ -89,8 +89,9 @@ static void ask_for_handoff(sl_pool *pool, const view *v, int64_t away_for)
 {
     sl_worker *spare = sl_load_ptr_acquire(&pool->spare), *made;
     sl_store_relaxed(&pool->seen_turn, v->turn);
-    if ((!spare || spare == pool->lane->owner) && sl_pool_grow(pool, &made) == 0)
-        return; /* it will be a spare at the next look */
+    if ((!spare || spare == pool->lane->owner) &&
+        (sl_load_relaxed32(&pool->starting) || sl_pool_grow(pool, &made) == 0))
+        return; /* it will be a spare at one of the next looks */
     if (spare) {
         sl_store_release32(&spare->asked, 1);
         sl_unpark(&spare->parker);

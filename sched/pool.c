@@ -54,10 +54,13 @@ void *sl_worker_main(void *arg)
     sl_set_self(w);
     sl_context_native(&w->native.context, true);
     sl_store_relaxed32(&w->tid, (unsigned)syscall(SYS_gettid));
-    if (env->worker_begin && env->worker_begin(w) < 0)
+    if (env->worker_begin && env->worker_begin(w) < 0) {
+        sl_store_relaxed32(&w->pool->starting, 0);
         return NULL;
+    }
     sl_overflow_thread_begin();
     env->attach(w);
+    sl_store_relaxed32(&w->pool->starting, 0);
     sl_worker_loop(w);
     env->detach(w);
     sl_overflow_thread_end();
@@ -84,8 +87,10 @@ static int grow(sl_pool *pool, sl_worker **out)
     w->native.lane = pool->lane;
     pool->workers[n] = w;
     sl_store_release(&pool->nworkers, (uintptr_t)n + 1);
+    sl_store_relaxed32(&pool->starting, 1);
     int rc = sl_thread_start(&w->thread, sl_worker_main, w, false);
     if (rc < 0) {
+        sl_store_relaxed32(&pool->starting, 0);
         sl_store_release(&pool->nworkers, (uintptr_t)n);
         pool->workers[n] = NULL;
         free(w);
@@ -150,6 +155,7 @@ void sl_pool_after_fork(sl_pool *pool, sl_worker *w)
     sl_store_relaxed32(&pool->monitor_state, 0);
     sl_store_relaxed32(&pool->stop, 0);
     sl_store_relaxed32(&pool->peeking, 0);
+    sl_store_relaxed32(&pool->starting, 0);
     sl_store_relaxed(&lane->watched, 0);
     sl_store_relaxed(&lane->attention, 0);
     sl_store_ptr(&lane->idle, NULL);

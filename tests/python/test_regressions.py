@@ -233,4 +233,155 @@ try:
     sub = interpreters.create("legacy") # where extensions are not checked
 except (TypeError, ValueError):
     sub = interpreters.create(isolated=False)
-interpreters.run_string(sub, 
+interpreters.run_string(sub, 'try:\\n import stackless\\nexcept ImportError: print("refused", flush=True)')
+interpreters.destroy(sub)
+import stackless
+stackless.tasklet(print)("main")
+stackless.run()
+""")
+    assert done.stdout.split() == ["refused", "main"]
+
+
+def test_one_thread_is_enough_when_no_more_are_to_be_had():
+    if os.getuid() != 0:
+        pytest.skip("needs root to become a user without processes")
+    done = run_script(PRELUDE + """
+import linecache, traceback
+os.setgid(65534)
+os.setuid(64999)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+ticks = 0
+def tick():
+    global ticks
+    for _ in range(20):
+        ticks += 1
+        stackless.sleep(0.001)
+stackless.tasklet(time.sleep)(0.1)
+stackless.tasklet(tick)()
+stackless.run()
+assert ticks == 20
+assert stackless.stats()["threads"] == 1
+""", env={"STACKLESS_THREADS": "4"}, quiet=False)
+    assert done.stderr.count("RuntimeWarning") == 1 and "refuses another thread" in done.stderr, done.stderr
+
+
+# A CPU-bound thread beside the tasklets
+
+
+@pytest.fixture
+def burner():
+    """A thread that always wants the GIL."""
+    stop = []
+
+    def burn():
+        while not stop:
+            sum(range(200))
+
+    thread = threading.Thread(target=burn)
+    thread.start()
+    yield
+    stop.append(True)
+    thread.join()
+
+
+def test_the_order_holds_beside_a_cpu_bound_thread(burner):
+    """A tasklet that has only lost the GIL is not taken for a blocked one."""
+    order = []
+
+    def computes(name):
+        for _ in range(3):
+            order.append(name)
+            end = time.monotonic() + 0.1
+            while time.monotonic() < end:
+                pass
+            order.append(name)
+            stackless.schedule()
+
+    before = stackless.stats()["handoffs"]
+    for name in "abc":
+        stackless.tasklet(computes)(name)
+    stackless.run()
+    assert "".join(order) == "aabbcc" * 3
+    assert stackless.stats()["handoffs"] == before
+
+
+def test_a_blocked_tasklet_is_handed_off_beside_a_cpu_bound_thread(burner):
+    """The GIL is never free, but the blocked thread does not wake up for it."""
+    if stackless.stats()["threads_limit"] == 1:
+        pytest.skip("one thread")
+    read, write = os.pipe()
+
+    def blocks():
+        log.append(os.read(read, 1))
+
+    def releases():
+        stackless.schedule()
+        os.write(write, b"x")  # reached only if the lane has left the blocked one
+
+    log = []
+    stackless.tasklet(blocks)()
+    stackless.tasklet(releases)()
+    stackless.run()
+    os.close(read)
+    os.close(write)
+    assert log == [b"x"]
+
+
+# Recursion in C
+
+RECURSION = {
+    "parser": "compile('not ' * 100_000 + '1', 'deep', 'eval')",
+    "repr": "repr(nested(lambda x: {1: x}))",
+    "json": "json.dumps(nested(lambda x: {'a': x}))",
+    "compare": "nested(lambda x: [x]) == nested(lambda x: [x])",
+    "pickle": "pickle.dumps(nested(lambda x: (x,)))",
+    "sub": "re.sub('a', again, 'a')",
+    "generators": "generators(1000)",
+    "callback": "callback(1)",
+}
+if sys.version_info >= (3, 12):
+    RECURSION["sort"] = "key(1)"
+
+
+@pytest.mark.parametrize("case", RECURSION)
+def test_c_recursion_is_an_error_or_works(case):
+    run_script("""
+import ctypes, json, pickle, re, stackless, sys
+
+def nested(wrap, depth=100_000):
+    x = None
+    for _ in range(depth):
+        x = wrap(x)
+    return x
+
+def again(match):
+    return re.sub("a", again, "a")
+
+def generators(depth):
+    def through(inner):
+        yield from inner
+    g = iter([1])
+    for _ in range(depth):
+        g = through(g)
+    next(g)
+
+def key(x):
+    return sorted([2, 1], key=key)
+
+@ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+def callback(n):
+    return callback(n)
+
+def body():
+    global outcome
+    sys.stderr = None # ctypes reports the error rather than pass it on
+    try:
+        eval(sys.argv[1])
+    except (RecursionError, MemoryError):
+        pass
+    outcome = "survived"
+
+stackless.tasklet(body)()
+stackless.run()
+print(outcome)
+""", args=[RECURSION[case]], quiet=False)
