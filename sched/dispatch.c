@@ -68,8 +68,8 @@ static void look_at_clock(sl_lane *lane)
         sl_lane_poll_now(lane);
 }
 
-/* Between turns, now and then: true if the lane is to go to a pool worker. */
-static bool look_around(sl_worker *w, sl_lane *lane)
+/* Between turns, now and then. */
+static void look_around(sl_worker *w, sl_lane *lane)
 {
     uintptr_t attend = 0;
     if (sl_load_relaxed(&lane->attention))
@@ -80,23 +80,22 @@ static bool look_around(sl_worker *w, sl_lane *lane)
         sl_pool_watch(lane->pool); /* it could not be started: again */
     if ((attend & SL_ATTEND_OFFER) && lane->env->offer)
         lane->env->offer(w);
-    return (attend & SL_ATTEND_MOVE) && w == lane->owner;
 }
+
+/* A stay of tasklets on the owner's thread lasts from here on, nanoseconds: a
+ * move is some 20 us, which is little by then.  The coarse clock ticks every 1
+ * to 10 ms. */
+static const int64_t LASTS = 1000 * 1000;
 
 bool sl_lane_leaves_owner(sl_lane *lane, sl_worker *w)
 {
-    sl_tasklet *t = lane->current;
-    if (w != lane->owner || !lane->pool || lane->stays || t->home == w)
+    sl_tasklet *t = lane->current, *main = w->native.tasklet;
+    if (w != lane->owner || !lane->pool || lane->stays || !main || t->home == w)
         return false;
-    return lane->evicted || (!lane->owner_waits && (!t->carrier || lane->shy));
-}
-
-/* Asks for the lane to leave the owner's thread, so that it can wait for signals. */
-static void evict(sl_worker *w, sl_lane *lane)
-{
-    sl_tasklet *main = w->native.tasklet;
-    if (main && main->place != SL_IN_RING && sl_load_ptr(&lane->pool->spare))
-        lane->evicted = true;
+    if (!lane->owner_waits && !t->carrier)
+        return true;
+    int64_t now = sl_now_coarse();
+    return now < lane->shy_until || (main->place != SL_IN_RING && now - lane->left_at >= LASTS);
 }
 
 /* The carrier that `w` enters next: that of the ring's head, or its own. */
@@ -175,9 +174,10 @@ sl_worker *sl_dispatch(sl_worker *w, sl_tasklet *from)
     sl_carrier *own = from->carrier;
     uintptr_t turn = sl_load_relaxed(&lane->turn) + 1;
     sl_store_relaxed(&lane->turn, turn);
-    if (__builtin_expect(sl_load_relaxed(&lane->attention) || turn % LOOK_EVERY == 0, 0) &&
-        look_around(w, lane))
-        evict(w, lane);
+    if (__builtin_expect(sl_load_relaxed(&lane->attention) || turn % LOOK_EVERY == 0, 0))
+        look_around(w, lane);
+    if (own == &w->native && lane->pool)
+        lane->left_at = sl_now_coarse();
     if (lane->current == from && w->lane == lane)
         return w;
     sl_carrier *to = choose(w, lane);
@@ -214,8 +214,8 @@ sl_worker *sl_leave_dead(sl_worker *w)
         return depart(w, own, &d);
     }
     sl_store_relaxed(&lane->turn, sl_load_relaxed(&lane->turn) + 1);
-    if (sl_load_relaxed(&lane->attention) && look_around(w, lane))
-        evict(w, lane);
+    if (sl_load_relaxed(&lane->attention))
+        look_around(w, lane);
     sl_carrier_put(own);
     sl_carrier *to = choose(w, lane);
     if (to == own) { /* the next one is new and takes over where we stand */

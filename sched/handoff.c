@@ -14,6 +14,11 @@
 
 #include "../core/threadstat.h"
 
+/* How long nothing but main runs on its thread after something has blocked
+ * there.  Chosen by feel: programs that block do it again, and one that keeps
+ * main's thread keeps main; but a program may also have become another. */
+static const int64_t SHY_FOR = (int64_t)60 * 1000 * 1000 * 1000;
+
 static void host(sl_lane *lane, sl_worker *w)
 {
     w->lane = lane;
@@ -136,8 +141,8 @@ bool sl_lane_seize(sl_lane *lane, sl_worker *w, bool waited)
     if (t->place == SL_IN_RING)
         sl_lane_unlink(lane, t);
     t->place = SL_STRAY;
-    if (h == lane->owner && t->home != h && !lane->owner_waits)
-        lane->shy = true;
+    if (h == lane->owner && t->home != h)
+        lane->shy_until = sl_now() + SHY_FOR;
     sl_store_relaxed(&lane->strays, sl_load_relaxed(&lane->strays) + 1);
     h->lane = NULL;
     host(lane, w);

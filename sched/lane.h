@@ -125,7 +125,6 @@ typedef struct sl_env {
 
 /* Bits of lane->attention, set by the monitor, read at each turn. */
 enum {
-    SL_ATTEND_MOVE = 1,  /* let a pool worker host, the main thread is wanted for signals */
     SL_ATTEND_OFFER = 2, /* strays wait for the guard: offer it */
     SL_ATTEND_CLOCK = 4, /* timers or descriptors may be due */
 };
@@ -155,8 +154,8 @@ struct sl_lane {
     /* What may run on the owner's thread, where a blocked call would keep the
      * main tasklet from going on (pool only; guard): */
     bool owner_waits;    /* main waits for all the others anyway: anything */
-    bool shy;            /* it has happened: nothing but main, otherwise */
-    bool evicted;        /* the monitor wants that thread free for signals */
+    int64_t shy_until;   /* it has happened: nothing but main for a while, sl_now() */
+    int64_t left_at;     /* when main left, coarse: the rest stays only for a moment */
     bool stays;          /* no other worker is to be had, until main runs again */
     bool recheck;        /* idle() wants to be asked again before long */
     int64_t last_tick;   /* coarse time of the last look at timers and descriptors */

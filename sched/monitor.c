@@ -4,8 +4,6 @@
  *
  *  - the host's tasklet is blocked in the OS while others could run: it asks a
  *    spare worker to seize the lane (handoff.c), making one if there is none;
- *  - tasklets have been hosted on the owner's thread for a while: it asks for
- *    the lane to be moved, so that this thread is free for signals;
  *  - timers and descriptors are due while a busy lane does not look.
  *
  * It is armed on demand.  It goes to sleep only with the guard held, and
@@ -26,7 +24,6 @@ enum monitor_state { MONITOR_NONE = 0, MONITOR_ON };
  * something runs, and keeps the longest gap beside a blocked call near 1 ms.  Rerun the gap benchmark
  * when changing them. */
 static const int64_t PERIOD_MIN = 50 * 1000, PERIOD_MAX = 500 * 1000;
-static const int64_t MOVE_AFTER = 1000 * 1000; /* a run() lasts */
 static const int64_t STARVED_AFTER = 50 * 1000 * 1000;
 static const int64_t QUIET_AFTER = 10 * 1000 * 1000;
 /* When a handoff has not come about for so long, the guard is not free. */
@@ -42,7 +39,6 @@ typedef struct view {
     uintptr_t turn;
     bool busy; /* somebody else could run, or a stray wants the guard */
     bool away; /* and the host's tasklet is not on the CPU */
-    bool owner_hosts;
 } view;
 
 static bool busy(sl_lane *lane)
@@ -61,7 +57,6 @@ static view look(sl_pool *pool)
      * sl_carrier_unseen() waits for `peeking` to fall. */
     sl_swap32(&pool->peeking, 1);
     sl_carrier *on = sl_load_ptr_acquire(&v.host->on);
-    v.owner_hosts = v.host == lane->owner && on != &v.host->native;
     /* A worker in its own loop (or not started yet) has no tasklet to be away. */
     v.away = v.busy && sl_lane_has_work(lane) && on->tasklet && !sl_load_acquire32(&v.host->switching) && pool->env->away(v.host, on) &&
              sl_load_ptr(&v.host->on) == on;
@@ -135,7 +130,7 @@ static void watch(sl_pool *pool)
     sl_lane *lane = pool->lane;
     view last = {0};
     int looks = 0;
-    int64_t period = PERIOD_MIN, quiet_since = 0, owner_since = 0, away_since = 0;
+    int64_t period = PERIOD_MIN, quiet_since = 0, away_since = 0;
     while (!sl_load_acquire32(&pool->stop)) {
         int64_t now = sl_now();
         view v = look(pool);
@@ -150,11 +145,7 @@ static void watch(sl_pool *pool)
         }
         if (looks >= LOOKS)
             ask_for_handoff(pool, &v, now - away_since);
-        if (!v.owner_hosts)
-            owner_since = now;
         uintptr_t bits = 0;
-        if (now - owner_since > MOVE_AFTER)
-            bits |= SL_ATTEND_MOVE;
         if (sl_load_relaxed(&lane->strays))
             bits |= SL_ATTEND_OFFER;
         if (sl_load_relaxed(&lane->waiting) || sl_timers_earliest(&lane->timers) <= now)
@@ -166,7 +157,7 @@ static void watch(sl_pool *pool)
         period = v.away ? PERIOD_MIN : period < PERIOD_MAX / 2 ? 2 * period : PERIOD_MAX;
         if (now - quiet_since > QUIET_AFTER) {
             sleep_unarmed(pool);
-            quiet_since = owner_since = away_since = sl_now();
+            quiet_since = away_since = sl_now();
             period = PERIOD_MIN;
             last = (view){0};
             looks = 0;

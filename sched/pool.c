@@ -162,6 +162,7 @@ void sl_pool_after_fork(sl_pool *pool, sl_worker *w)
     sl_store_ptr(&lane->inbox, NULL);
     sl_store_ptr(&lane->host, w);
     lane->owner = w;
-    lane->owner_waits = lane->shy = lane->evicted = lane->stays = false;
+    lane->owner_waits = lane->stays = false;
+    lane->shy_until = 0;
     w->lane = lane;
 }

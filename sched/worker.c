@@ -142,7 +142,6 @@ static void pass_to_home(sl_worker *w, sl_lane *lane, sl_tasklet *t)
 static void leave_owner(sl_worker *w, sl_lane *lane)
 {
     sl_worker *to = sl_pool_find_worker(lane->pool);
-    lane->evicted = false;
     if (to) {
         lane->pool->moves++;
         sl_lane_give(lane, w, to);
@@ -171,7 +170,7 @@ void sl_worker_loop(sl_worker *w)
         }
         sl_tasklet *t = lane->current;
         if (t == main) {
-            lane->stays = lane->evicted = false;
+            lane->stays = false;
             return;
         }
         if (sl_lane_leaves_owner(lane, w))

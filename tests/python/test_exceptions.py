@@ -77,6 +77,7 @@ def test_tasklet_exit_does_not_reach_the_handler(trace):
     assert trace == []
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # its own idea of silence
 def test_main_killed_in_a_plain_thread_ends_the_thread_silently(capfd):
     reached = []
 
