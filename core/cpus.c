@@ -11,10 +11,14 @@
 
 #include "atomic.h"
 #include "cgroup.h"
+#include "lock.h"
 
-/* `allowed` is 0 until known and published by a release store after `quota`.
- * Two threads may both find out; they find the same. */
+/* `allowed` is 0 until known and published by a release store after `quota`. */
 static sl_atomic32 allowed, quota;
+
+/* Held while hwloc works, and across a fork: hwloc has locks of its own, which
+ * the child of a fork in the middle would find taken for ever. */
+static sl_lock asking;
 
 /* Only processing units are of interest, and asking for nothing else makes
  * loading cheaper.  0 when hwloc fails. */
@@ -48,10 +52,27 @@ static void find_out(void)
 
 void sl_cpu_describe(sl_cpu_info *out)
 {
-    if (sl_load_acquire32(&allowed) == 0)
-        find_out();
+    if (sl_load_acquire32(&allowed) == 0) {
+        sl_lock_take(&asking);
+        if (sl_load_acquire32(&allowed) == 0)
+            find_out();
+        sl_lock_drop(&asking);
+    }
     out->allowed = (int)sl_load_acquire32(&allowed);
     out->quota = (int)sl_load_relaxed32(&quota);
+}
+
+void sl_cpu_before_fork(void)
+{
+    sl_lock_take(&asking);
+}
+
+void sl_cpu_after_fork(bool child)
+{
+    if (child)
+        sl_lock_init(&asking);
+    else
+        sl_lock_drop(&asking);
 }
 
 int sl_cpu_count(void)

@@ -6,9 +6,15 @@
 #ifndef SL_CORE_CPUS_H
 #define SL_CORE_CPUS_H
 
+#include <stdbool.h>
+
 /* At least 1.  The first call loads the topology (milliseconds) and the
  * result is kept; call it lazily, never on import. */
 int sl_cpu_count(void);
+
+/* Around a fork: before it, and after it in parent and child. */
+void sl_cpu_before_fork(void);
+void sl_cpu_after_fork(bool child);
 
 /* The parts it is made from, for diagnostics; quota is 0 when there is none. */
 typedef struct sl_cpu_info {

@@ -164,7 +164,7 @@ static void detach(sl_worker *w)
 
 static int worker_begin(sl_worker *w)
 {
-    PyThreadState *ts = PyThreadState_New(fe.interp);
+    PyThreadState *ts = lifecycle_new_state();
     __atomic_store_n(&w->native.env, ts, __ATOMIC_RELEASE);
     return ts ? 0 : SL_ENOMEM;
 }

@@ -6,6 +6,9 @@
 
 #include <unistd.h>
 
+#include "../core/cpus.h"
+#include "../core/lock.h"
+
 /* How long exit waits for a tasklet that keeps the lane, nanoseconds. */
 static const int64_t EXIT_PATIENCE = 500 * 1000 * 1000;
 
@@ -172,8 +175,37 @@ static void become_main(scheduler *s, PyTasklet *t)
     fe.initial = s;
 }
 
+/* Held while a thread without the GIL makes its state, and across a fork:
+ * CPython's own lock for that is taken for ever in the child of a fork in the
+ * middle (seen on 3.11). */
+static sl_lock making_state;
+
+PyThreadState *lifecycle_new_state(void)
+{
+    sl_lock_take(&making_state);
+    PyThreadState *ts = PyThreadState_New(fe.interp);
+    sl_lock_drop(&making_state);
+    return ts;
+}
+
+static PyObject *before_fork(PyObject *module, PyObject *unused)
+{
+    sl_cpu_before_fork();
+    sl_lock_take(&making_state);
+    Py_RETURN_NONE;
+}
+
+static PyObject *after_fork_in_parent(PyObject *module, PyObject *unused)
+{
+    sl_lock_drop(&making_state);
+    sl_cpu_after_fork(false);
+    Py_RETURN_NONE;
+}
+
 static PyObject *after_fork_in_child(PyObject *module, PyObject *unused)
 {
+    sl_lock_init(&making_state);
+    sl_cpu_after_fork(true);
     sl_worker *w = sl_self();
     PyTasklet *t = w && w->current ? tasklet_of(w->current) : NULL;
     scheduler *own = t ? scheduler_of(t) : NULL;
@@ -243,6 +275,8 @@ _Noreturn void lifecycle_end_child(PyObject *result)
 
 static PyMethodDef functions[] = {
     {"_shut_down", shut_down, METH_NOARGS, "At exit: kills what is left and ends the pool's threads."},
+    {"_before_fork", before_fork, METH_NOARGS, "Waits for what must not be forked in the middle."},
+    {"_after_fork_in_parent", after_fork_in_parent, METH_NOARGS, "Undoes _before_fork()."},
     {"_after_fork_in_child", after_fork_in_child, METH_NOARGS, "Leaves the forking tasklet alone in the child."},
     {NULL},
 };
@@ -258,22 +292,31 @@ static int call_with(const char *module, const char *function, PyObject *args, P
     return r ? 0 : -1;
 }
 
-int lifecycle_init(PyObject *module)
+static int register_fork_hooks(PyObject *module)
 {
-    if (PyModule_AddFunctions(module, functions) < 0)
-        return -1;
-    PyObject *down = PyObject_GetAttrString(module, "_shut_down");
+    PyObject *before = PyObject_GetAttrString(module, "_before_fork");
+    PyObject *parent = PyObject_GetAttrString(module, "_after_fork_in_parent");
     PyObject *child = PyObject_GetAttrString(module, "_after_fork_in_child");
-    PyObject *one = down ? PyTuple_Pack(1, down) : NULL, *none = PyTuple_New(0);
-    PyObject *kwargs = child ? Py_BuildValue("{sO}", "after_in_child", child) : NULL;
-    int rc = one && none && kwargs && call_with("atexit", "register", one, NULL) == 0 &&
-                     call_with("os", "register_at_fork", none, kwargs) == 0
-                 ? 0
-                 : -1;
-    Py_XDECREF(down);
+    PyObject *none = PyTuple_New(0), *kwargs = NULL;
+    if (before && parent && child && none)
+        kwargs = Py_BuildValue("{sOsOsO}", "before", before, "after_in_parent", parent, "after_in_child", child);
+    int rc = kwargs ? call_with("os", "register_at_fork", none, kwargs) : -1;
+    Py_XDECREF(before);
+    Py_XDECREF(parent);
     Py_XDECREF(child);
-    Py_XDECREF(one);
     Py_XDECREF(none);
     Py_XDECREF(kwargs);
+    return rc;
+}
+
+int lifecycle_init(PyObject *module)
+{
+    if (PyModule_AddFunctions(module, functions) < 0 || register_fork_hooks(module) < 0)
+        return -1;
+    PyObject *down = PyObject_GetAttrString(module, "_shut_down");
+    PyObject *one = down ? PyTuple_Pack(1, down) : NULL;
+    int rc = one ? call_with("atexit", "register", one, NULL) : -1;
+    Py_XDECREF(down);
+    Py_XDECREF(one);
     return rc;
 }

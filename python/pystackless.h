@@ -240,6 +240,8 @@ int config_read(void);
 PyObject *config_describe(void);
 int config_threads(void);
 int lifecycle_init(PyObject *module);
+/* PyThreadState_New() for a thread without the GIL, never in the middle of a fork. */
+PyThreadState *lifecycle_new_state(void);
 PyTasklet *next_victim(scheduler *s); /* borrowed */
 /* Ends a child process whose only tasklet ended; NULL: with the current exception. */
 _Noreturn void lifecycle_end_child(PyObject *result);

@@ -385,3 +385,24 @@ stackless.tasklet(body)()
 stackless.run()
 print(outcome)
 """, args=[RECURSION[case]], quiet=False)
+
+
+def test_fork_while_the_cpus_are_counted():
+    """The monitor asks hwloc when it starts; a fork in the middle left its locks taken in the child."""
+    done = run_script("""
+import os, stackless
+for delay in range(300):
+    if not (one := os.fork()):  # its scheduler is new: a monitor starts at once, and asks
+        for _ in range(2):
+            stackless.tasklet(stackless.sleep)(60)
+        stackless.schedule()
+        for _ in range(delay % 60 * 200):
+            pass
+        if not (two := os.fork()):
+            stackless.stats()  # asks too
+            os._exit(0)
+        os._exit(os.waitpid(two, 0)[1])
+    assert os.waitpid(one, 0)[1] == 0
+print("end")
+""", timeout=50, quiet=False)
+    assert done.lines == ["end"]
