@@ -102,6 +102,8 @@ static const int64_t FREE_FOR = 100 * 1000, FREE_AFTER_TAKEN = 2 * 1000 * 1000;
 static bool guard_is_free(sl_pool *pool, uintptr_t turn, bool waited)
 {
     int64_t now = sl_now();
+    if (now < pool->contended_until)
+        return false;
     if (waited) {
         pool->taken_turn = turn;
         pool->free_since = 0;

@@ -203,6 +203,7 @@ struct sl_pool {
     /* When spares have found the guard free, or not, since which turn (guard). */
     int64_t free_since;
     uintptr_t free_turn, taken_turn;
+    int64_t contended_until;   /* others compete for the guard: free for a moment means nothing */
     sl_atomic32 warned, no_thread;
     sl_atomic32 starting;      /* a worker has been made and has not got going yet */
     uint64_t handoffs, refused, moves;

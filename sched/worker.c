@@ -29,6 +29,11 @@ void sl_worker_init(sl_worker *w, sl_pool *pool, int id)
     sl_context_native(&w->native.context, true);
 }
 
+/* A take of the guard that lasts so long had a competitor, and it will be there
+ * again; nanoseconds.  On a starved machine the guard may then be free because
+ * the host, whose turn it is, is given no processor. */
+static const int64_t CONTENDED = 1000 * 1000, CONTENDED_FOR = 1000 * 1000 * 1000;
+
 static int64_t bounded(sl_worker *w, const sl_env *env, int64_t deadline)
 {
     bool listens = w->native.tasklet && env->signals;
@@ -80,10 +85,13 @@ static void sleep_without_lane(sl_worker *w, const sl_env *env)
     int64_t before = sl_now();
     env->attach(w);
     w->parked = false;
+    int64_t waited = sl_now() - before;
+    if (waited > CONTENDED)
+        w->pool->contended_until = sl_now() + CONTENDED_FOR;
     if (w->spare)
         sl_pool_drop_spare(w->pool, w);
     if (!w->lane && !sl_load_relaxed32(&w->pool->stop))
-        sl_lane_seize(w->native.lane, w, sl_now() - before > SL_GUARD_WAITED);
+        sl_lane_seize(w->native.lane, w, waited > SL_GUARD_WAITED);
 }
 
 /* Hosts an empty ring: sleeps until something becomes runnable. */

@@ -126,7 +126,7 @@ def test_the_given_traceback_becomes_the_inner_part():
         try:
             stackless.schedule_remove()
         except ValueError as error:
-            names.extend(frame.name for frame in traceback.extract_tb(error.__traceback__))
+            names.extend(frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__))
 
     t = stackless.tasklet(body)()
     stackless.run()
