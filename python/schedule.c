@@ -144,10 +144,10 @@ static bool resolve_after_end(PyTasklet *w)
  * do not count: they limit the waiting, they are not what is waited for. */
 static bool expects(scheduler *s)
 {
-    uintptr_t timers = sl_load_relaxed(&s->lane.timers.count);
+    uintptr_t theirs = 0;
     for (int i = 0; i < s->nwatchdogs; i++)
-        timers -= s->watchdogs[i]->timeouts;
-    return timers || sl_load_relaxed(&s->lane.strays) || sl_load_relaxed(&s->lane.waiting) || s->lane.deferred;
+        theirs += s->watchdogs[i]->timeouts;
+    return sl_lane_expects(&s->lane, theirs);
 }
 
 bool resolve_empty_ring(scheduler *s, PyTasklet *prev)
@@ -207,7 +207,7 @@ PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove)
     if (!retval)
         retval = (PyObject *)t;
     if (next != &t->base || remove) {
-        if ((next != &t->base || sl_lane_expects(&s->lane) || t != s->main) && trapped(t))
+        if ((next != &t->base || sl_lane_expects(&s->lane, 0) || t != s->main) && trapped(t))
             return NULL;
     }
     set_tempval(t, retval == Py_None ? NULL : Py_NewRef(retval));
@@ -256,7 +256,7 @@ PyObject *run_loop(PyTasklet *t, bool threadblock)
 {
     scheduler *s = scheduler_of(t);
     bool alone = t->base.next == &t->base;
-    if (alone && !threadblock && !sl_lane_expects(&s->lane))
+    if (alone && !threadblock && !sl_lane_expects(&s->lane, 0))
         Py_RETURN_NONE;
     if (trapped(t) || push_watchdog(s, t) < 0)
         return NULL;

@@ -149,7 +149,5 @@ bool sl_lane_seize(sl_lane *lane, sl_worker *w, bool waited)
     h->lane = NULL;
     host(lane, w);
     pool->handoffs++;
-    if (lane->env->strayed)
-        lane->env->strayed(lane, t);
     return true;
 }

@@ -113,8 +113,6 @@ typedef struct sl_env {
     bool (*surely_blocked)(sl_worker *h);
     /* Under the guard: may the lane leave the tasklet `t`, which is blocked? (opt) */
     bool (*may_hand_off)(sl_lane *lane, sl_tasklet *t);
-    /* Under the guard: the lane has left `t`, which is now a stray (opt). */
-    void (*strayed)(sl_lane *lane, sl_tasklet *t);
     /* Monitor, guard held: every worker is blocked (opt). */
     void (*starved)(sl_pool *pool);
     /* Once, any thread, guard or not: no more threads are to be had (opt). */
@@ -246,10 +244,11 @@ static inline sl_worker *sl_lane_host(sl_lane *lane)
     return sl_load_ptr(&lane->host);
 }
 
-/* Work that will make something runnable later: the lane is not deadlocked. */
-static inline bool sl_lane_expects(sl_lane *lane)
+/* Work that will make something runnable later: the lane is not deadlocked.
+ * `timers_apart`: so many of the timers do not count. */
+static inline bool sl_lane_expects(sl_lane *lane, uintptr_t timers_apart)
 {
-    return sl_load_relaxed(&lane->strays) || sl_load_relaxed(&lane->timers.count) ||
+    return sl_load_relaxed(&lane->strays) || sl_load_relaxed(&lane->timers.count) > timers_apart ||
            sl_load_relaxed(&lane->waiting) || lane->deferred;
 }
 
