@@ -9,7 +9,7 @@
 extern "C" {
 #include "../core/clock.h"
 #include "../core/stack.h"
-#include "../sched/native.h"
+#include "../sched/ordered/ordered.h"
 }
 
 namespace {
@@ -23,19 +23,19 @@ void per_operation(benchmark::State &state, double operations)
 }
 
 struct Pool {
-    sl_native *native = nullptr;
+    sl_ordered *native = nullptr;
     explicit Pool(int threads)
     {
-        if (sl_native_create(&native, threads, SL_STACK_DEFAULT) != 0)
+        if (sl_ordered_create(&native, threads, SL_STACK_DEFAULT) != 0)
             abort();
     }
-    ~Pool() { sl_native_destroy(native); }
+    ~Pool() { sl_ordered_destroy(native); }
     void go(void (*body)(void *), void *arg)
     {
-        if (sl_go(native, body, arg) != 0)
+        if (sl_ordered_go(native, body, arg) != 0)
             abort();
     }
-    void wait() { sl_native_wait(native); }
+    void wait() { sl_ordered_wait(native); }
 };
 
 void nothing(void *) {}
@@ -43,13 +43,13 @@ void nothing(void *) {}
 void yields(void *)
 {
     for (int i = 0; i < BATCH; i++)
-        sl_yield();
+        sl_ordered_yield();
 }
 
 void spawns(void *native)
 {
     for (int i = 0; i < BATCH; i++)
-        sl_go(static_cast<sl_native *>(native), nothing, nullptr);
+        sl_ordered_go(static_cast<sl_ordered *>(native), nothing, nullptr);
 }
 
 // Two tasklets that yield to each other.
@@ -89,21 +89,21 @@ void blocks(void *arg)
     auto *h = static_cast<Handoff *>(arg);
     h->started = sl_now();
     h->blocked = true;
-    sl_blocking_begin();
+    sl_ordered_blocking_begin();
     while (__atomic_load_n(&h->taken, __ATOMIC_ACQUIRE) < 0)
         ;
-    sl_blocking_end();
+    sl_ordered_blocking_end();
 }
 
 void takes(void *arg)
 {
     auto *h = static_cast<Handoff *>(arg);
     while (!h->blocked)
-        sl_yield();
+        sl_ordered_yield();
     __atomic_store_n(&h->taken, sl_now() - h->started, __ATOMIC_RELEASE);
 }
 
-// From sl_blocking_begin() in one tasklet to the next one running on a spare.
+// From sl_ordered_blocking_begin() in one tasklet to the next one running on a spare.
 void handoff_latency(benchmark::State &state)
 {
     Pool pool(2);

@@ -17,6 +17,10 @@
 #include "stack.h"
 #include "stackless/error.h"
 
+#if SL_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 /* Known to the assembly only. */
 extern const char sl_ctx_entry[];
 void sl_context_start(sl_transfer *in, sl_context_entry entry);
@@ -32,6 +36,10 @@ void sl_context_start(sl_transfer *in, sl_context_entry entry);
 void sl_context_make(sl_context *ctx, struct sl_stack *stack, sl_context_entry entry, bool keep_fp)
 {
     uintptr_t top = (uintptr_t)stack->base + stack->size;
+#if SL_ASAN
+    /* Who used it before never returned from its last frames. */
+    ASAN_UNPOISON_MEMORY_REGION(stack->base, stack->size);
+#endif
     top -= (stack->index % COLOURS) * COLOUR_STEP;
     char *sp = (char *)(top - HEADROOM - SL_FRAME_SIZE);
     memset(sp, 0, SL_FRAME_SIZE + HEADROOM);

@@ -13,10 +13,15 @@ static const char *const sentences[] = {
     SENTENCE(SL_EINVAL) = "an argument is outside its documented range",
     SENTENCE(SL_ETIMEDOUT) = "the deadline passed first",
     SENTENCE(SL_EINTR) = "a signal arrived while the thread waited",
-    SENTENCE(SL_ECLOSED) = "the descriptor was closed while it was waited for",
+    SENTENCE(SL_ECLOSED) = "the channel is closed, or the descriptor was closed while it was waited for",
     SENTENCE(SL_EPOLL) = "the kernel refused a descriptor or a poller",
     SENTENCE(SL_ESHSTK) = "user shadow stacks are switched on, and stack switching does not support them",
     SENTENCE(SL_ENOTSUP) = "this kernel or processor lacks something that is needed",
+    SENTENCE(SL_ENOTASKLET) = "only a tasklet may call this",
+    SENTENCE(SL_ECANCELLED) = "the waiting tasklet was cancelled",
+    SENTENCE(SL_EDEADLK) = "the caller would wait for itself",
+    SENTENCE(SL_EAGAIN) = "it would have to wait",
+    SENTENCE(SL_EBUSY) = "somebody still waits on it",
 };
 
 const char *sl_strerror(int code)

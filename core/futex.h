@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The two futex calls that park.c and lock.c need.  Process-private.
+ * The futex calls that parking and locking need.  Process-private.
  */
 #ifndef SL_CORE_FUTEX_H
 #define SL_CORE_FUTEX_H
@@ -37,6 +37,11 @@ static inline int sl_futex_wait(sl_atomic32 *word, unsigned expected, int64_t de
 static inline void sl_futex_wake_one(sl_atomic32 *word)
 {
     syscall(SYS_futex, &word->word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+}
+
+static inline void sl_futex_wake_all(sl_atomic32 *word)
+{
+    syscall(SYS_futex, &word->word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL, NULL, 0);
 }
 
 #endif

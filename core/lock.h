@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * A small lock for short sections: one futex word, no system call unless two
- * threads meet.  Not fair, not recursive, not for waiting on events (park.h),
- * and never to be held across a switch: the owner is whoever unlocks.
+ * threads meet.  Not fair, not recursive, not for waiting on events (park.h).
+ * It knows no owner: who drops it may be another thread than who took it, so one can be
+ * handed on across a switch (ordered.c's guard); but who waits for it blocks its thread.
  *
  * The word is 0 free, 1 held, 2 held and perhaps slept on.  It leaves 0 only by
  * cas or swap and returns to 0 only by the holder's swap, so exactly one thread

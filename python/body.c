@@ -6,6 +6,7 @@
 #include "pystackless.h"
 
 #include "../core/clock.h"
+#include "../core/threadstat.h"
 
 /* ---- the body ---- */
 
@@ -15,8 +16,8 @@ static PyObject *call(PyTasklet *t)
         take_tempval(t);
         return NULL;
     }
-    PyObject *func = t->func, *args = t->args, *kwargs = t->kwargs, *result;
-    t->func = t->args = t->kwargs = NULL;
+    PyObject *func = Py_NewRef(t->func), *args = t->args, *kwargs = t->kwargs, *result;
+    t->args = t->kwargs = NULL;
     if (kwargs)
         result = PyObject_Call(func, args, kwargs);
     else
@@ -29,22 +30,12 @@ static PyObject *call(PyTasklet *t)
 
 static PyObject *call_in_context(PyTasklet *t)
 {
-    PyObject *context = t->context ? Py_NewRef(t->context) : PyContext_New();
-    if (!context || PyContext_Enter(context) < 0) {
-        Py_XDECREF(context);
-        return NULL;
+    if (t->context) {
+        compat_set_context(t->base.carrier->env, t->context);
+        t->context = NULL;
     }
-    PyObject *result = call(t);
-    if (result) {
-        PyContext_Exit(context);
-    } else {
-        PyObject *type, *value, *tb;
-        PyErr_Fetch(&type, &value, &tb);
-        PyContext_Exit(context);
-        PyErr_Restore(type, value, tb);
-    }
-    Py_DECREF(context);
-    return result;
+    trace_begin(t);
+    return call(t);
 }
 
 /* ---- the end (1.4, 6) ---- */
@@ -87,6 +78,7 @@ static PyObject *outcome(PyTasklet *t, PyTasklet **target)
         *target = s->main; /* the program unwinds and exits with its status */
         return bomb_from_error();
     }
+    names_note(t);
     return fe.error_handler ? bomb_after_handler(t) : bomb_from_error();
 }
 
@@ -97,15 +89,20 @@ static void end(PyTasklet *t, PyObject *result)
     PyObject *bomb = NULL;
     if (t->is_main)
         lifecycle_end_child(result); /* forked: it is all there is */
-    if (result)
+    if (t->watched)
+        group_tell(t, result);
+    else if (result)
         Py_DECREF(result);
     else
         bomb = outcome(t, &target);
     tasklet_set_dead(t);
-    sl_worker *w = sl_self(); /* Python code has run: it may be another */
-    t->base.carrier->condemned = !compat_is_clean((PyThreadState *)t->base.carrier->env);
+    PyThreadState *ts = t->base.carrier->env;
+    if (ts->context)
+        compat_set_context(ts, NULL);
+    sl_oworker *w = sl_self(); /* Python code has run: it may be another */
+    t->base.carrier->condemned = !compat_is_clean(ts);
     if (t->base.place == SL_IN_RING)
-        sl_lane_unlink(&s->lane, &t->base);
+        sl_olane_unlink(&s->lane, &t->base);
     t->base.place = SL_NOWHERE;
     t->base.carrier = NULL;
     t->base.home = NULL;
@@ -122,7 +119,7 @@ static void end(PyTasklet *t, PyObject *result)
     add_corpse(s, t); /* the ring's reference, or the stray's */
 }
 
-static sl_worker *run(sl_worker *w)
+static sl_oworker *run(sl_oworker *w)
 {
     PyTasklet *t = tasklet_of(w->current);
     t->execution = EXEC_STARTED;
@@ -131,7 +128,7 @@ static sl_worker *run(sl_worker *w)
     return sl_self();
 }
 
-static void no_carrier(sl_lane *lane, sl_tasklet *base, int error)
+static void no_carrier(sl_olane *lane, sl_otasklet *base, int error)
 {
     scheduler *s = container(scheduler, lane, lane);
     PyTasklet *t = tasklet_of(base), *target = watchdog_or_main(s);
@@ -141,7 +138,7 @@ static void no_carrier(sl_lane *lane, sl_tasklet *base, int error)
                  sl_strerror(error), fe.stack_size);
     PyObject *bomb = bomb_from_error();
     PyErr_Restore(type, value, tb);
-    sl_lane_unlink(lane, base);
+    sl_olane_unlink(lane, base);
     tasklet_set_dead(t);
     add_corpse(s, t);
     set_tempval(target, bomb);
@@ -152,24 +149,24 @@ static void no_carrier(sl_lane *lane, sl_tasklet *base, int error)
 
 /* ---- hooks ---- */
 
-static void attach(sl_worker *w)
+static void attach(sl_oworker *w)
 {
     PyEval_RestoreThread(w->native.env);
 }
 
-static void detach(sl_worker *w)
+static void detach(sl_oworker *w)
 {
     PyEval_SaveThread();
 }
 
-static int worker_begin(sl_worker *w)
+static int worker_begin(sl_oworker *w)
 {
     PyThreadState *ts = lifecycle_new_state();
     __atomic_store_n(&w->native.env, ts, __ATOMIC_RELEASE);
     return ts ? 0 : SL_ENOMEM;
 }
 
-static void worker_end(sl_worker *w)
+static void worker_end(sl_oworker *w)
 {
     PyThreadState *ts = w->native.env;
     PyEval_RestoreThread(ts);
@@ -178,7 +175,7 @@ static void worker_end(sl_worker *w)
     PyThreadState_DeleteCurrent();
 }
 
-static void swap(sl_worker *w, sl_carrier *to)
+static void swap(sl_oworker *w, sl_carrier *to)
 {
     if (COMPAT_SIGNAL_TARGET && fe.initial && w == fe.initial->lane.owner)
         compat_set_signal_target(to->env);
@@ -202,41 +199,42 @@ static void carrier_end(sl_carrier *c)
     PyThreadState_Delete(ts);
 }
 
-static bool idle(sl_lane *lane, sl_worker *w)
+static bool idle(sl_olane *lane, sl_oworker *w)
 {
     scheduler *s = container(scheduler, lane, lane);
     PyTasklet *prev = s->last_blocked;
-    return resolve_empty_ring(s, prev && prev->base.place == SL_IN_QUEUE ? prev : NULL);
+    bool waits = prev && (prev->base.place == SL_IN_QUEUE || prev->base.place == SL_IN_WAIT);
+    return resolve_empty_ring(s, waits ? prev : NULL);
 }
 
-static void landed(sl_lane *lane)
+static void landed(sl_olane *lane)
 {
     after_landing(container(scheduler, lane, lane));
 }
 
 /* Main continues although nobody switched to it: with the lane if its thread
- * has it, else as a stray. */
-static void release_main(scheduler *s, sl_worker *w)
+ * has it or nobody uses it, else as a stray. */
+static void release_main(scheduler *s, sl_oworker *w)
 {
     PyTasklet *main = s->main;
-    sl_tasklet *base = &main->base;
+    sl_otasklet *base = &main->base;
     if (!unblock(main)) {
         if (base->place == SL_IN_RING)
-            sl_lane_unlink(&s->lane, base);
+            sl_olane_unlink(&s->lane, base);
         else if (base->place == SL_DEFERRED)
             sl_undefer_one(w, base);
         else
             Py_INCREF(main);
     }
-    if (w->lane) {
-        sl_lane_append_head(&s->lane, base);
+    if (w->lane || sl_olane_take_idle(&s->lane, w)) {
+        sl_olane_append_head(&s->lane, base);
     } else {
         base->place = SL_STRAY;
         sl_store_relaxed(&s->lane.strays, sl_load_relaxed(&s->lane.strays) + 1);
     }
 }
 
-static bool signals(sl_worker *w)
+static bool signals(sl_oworker *w)
 {
     PyTasklet *main = tasklet_of(w->native.tasklet);
     scheduler *s = scheduler_of(main);
@@ -256,7 +254,7 @@ static bool signals(sl_worker *w)
  * 30 us, the time in which a woken thread gets there. */
 enum { OFFER_LOOKS = 3000 };
 
-static void offer(sl_worker *w)
+static void offer(sl_oworker *w)
 {
     if (!sl_load_relaxed(&w->native.lane->strays))
         return;
@@ -269,34 +267,34 @@ static void offer(sl_worker *w)
 }
 #endif
 
-/* Beside three switch intervals, which may be next to nothing, nanoseconds. */
-static const int64_t SURE_LEAST = 1000 * 1000;
-
-static bool away(sl_worker *w, sl_carrier *c)
+static bool away(sl_oworker *w, sl_carrier *c)
 {
     return compat_detached(c->env);
 }
 
-/* A thread that waits for the GIL wakes up every switch interval; one that is
- * blocked in the OS does not. */
-static bool surely_blocked(sl_worker *h)
+/* A thread that waits for the GIL sleeps on a futex in the runtime's own data.
+ * Where the kernel does not tell, a GIL that was free must do for evidence. */
+static bool blocked(sl_oworker *h, bool free)
 {
-    PyObject *get = PySys_GetObject("getswitchinterval"); /* borrowed */
-    PyObject *seconds = get ? PyObject_CallNoArgs(get) : NULL;
-    double interval = seconds ? PyFloat_AsDouble(seconds) : -1;
-    Py_XDECREF(seconds);
-    PyErr_Clear();
-    return interval >= 0 && interval < 1e6 && sl_host_sleeps(h, (int64_t)(interval * 3e9) + SURE_LEAST);
+    uintptr_t futex;
+    switch (sl_thread_look((unsigned)sl_load_relaxed32(&h->tid), &futex)) {
+    case SL_THREAD_SLEEPS:
+        return !compat_in_runtime(futex);
+    case SL_THREAD_RUNS:
+        return false;
+    default:
+        return free;
+    }
 }
 
-static bool may_hand_off(sl_lane *lane, sl_tasklet *base)
+static bool may_hand_off(sl_olane *lane, sl_otasklet *base)
 {
     scheduler *s = container(scheduler, lane, lane);
     PyTasklet *t = tasklet_of(base);
     return !t->atomic && !s->switch_trap && !fe.finished;
 }
 
-static void starved(sl_pool *pool)
+static void starved(sl_opool *pool)
 {
     if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
                          "all %d threads that run tasklets are blocked in the operating system; the other "
@@ -337,7 +335,7 @@ const sl_env python_env = {
     .offer = offer,
 #endif
     .away = away,
-    .surely_blocked = surely_blocked,
+    .blocked = blocked,
     .may_hand_off = may_hand_off,
     .starved = starved,
     .no_thread = no_thread,

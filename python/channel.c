@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * The channel type: Stackless's rules (specification, section 5) on a FIFO of
- * blocked tasklets.  Guarded by the GIL.  A queue's membership holds the
- * reference that the ring held before.
+ * blocked tasklets; a buffer and the arms of select() (select.c) beside it.
+ * Guarded by the GIL.  A queue's membership holds the reference that the ring
+ * held before.
+ *
+ * Invariants between operations: while a value is buffered no receiver waits;
+ * while there is room in the buffer no sender waits.  The two sides wait at once
+ * only as arms of one select().
  */
 #include "pystackless.h"
 
@@ -10,14 +15,15 @@
 
 /* ---- the queue ---- */
 
-static void enqueue(PyChannel *c, PyTasklet *t, int dir)
+void channel_enqueue(PyChannel *c, PyTasklet *t, int dir)
 {
-    sl_tasklet *b = &t->base;
+    sl_otasklet *b = &t->base;
     b->next = NULL;
     b->prev = c->tail;
     *(c->tail ? &c->tail->next : &c->head) = b;
     c->tail = b;
     b->place = SL_IN_QUEUE;
+    t->arrival = c->arrivals++;
     t->blocked = (int8_t)dir;
     t->channel = c;
     c->balance += dir;
@@ -25,7 +31,7 @@ static void enqueue(PyChannel *c, PyTasklet *t, int dir)
 
 void channel_remove(PyChannel *c, PyTasklet *t)
 {
-    sl_tasklet *b = &t->base;
+    sl_otasklet *b = &t->base;
     *(b->prev ? &b->prev->next : &c->head) = b->next;
     *(b->next ? &b->next->prev : &c->tail) = b->prev;
     b->next = b->prev = NULL;
@@ -35,37 +41,106 @@ void channel_remove(PyChannel *c, PyTasklet *t)
     t->channel = NULL;
 }
 
+/* ---- the buffer ---- */
+
+static void put(PyChannel *c, PyObject *value)
+{
+    Py_ssize_t i = c->first + c->count++;
+    c->buffer[i < c->capacity ? i : i - c->capacity] = value;
+}
+
+static PyObject *take(PyChannel *c)
+{
+    PyObject *value = c->buffer[c->first];
+    c->count--;
+    if (++c->first == c->capacity)
+        c->first = 0;
+    return value;
+}
+
 /* ---- the operation (5.1) ---- */
 
-/* `value` (stolen; NULL: None) meets partner `p`; what `p` left is returned
- * through the caller's tempval or at once. */
-static PyObject *exchange(PyChannel *c, PyTasklet *t, PyTasklet *p, PyObject *value, int dir)
+/* Who goes on when two have met. */
+enum course { CALLER, PARTNER, NEXT, REFUSED };
+
+static inline enum course course_of(PyChannel *c, PyTasklet *t, PyTasklet *p, int dir)
 {
-    scheduler *s = scheduler_of(t);
-    bool local = scheduler_of(p) == s;
-    bool to_partner = local && !c->schedule_all && c->preference == -dir;
-    bool to_next = local && c->schedule_all;
-    if ((to_partner || to_next) && trapped(t)) {
-        Py_XDECREF(value);
-        return NULL;
-    }
-    if (!local && scheduler_of(p)->dead) {
-        Py_XDECREF(value);
+    if (scheduler_of(p) != scheduler_of(t)) {
+        if (!scheduler_of(p)->dead)
+            return CALLER;
         PyErr_SetString(PyExc_RuntimeError, "tasklet has no thread");
+        return REFUSED;
+    }
+    enum course course = c->schedule_all ? NEXT : c->preference == -dir ? PARTNER : CALLER;
+    return course != CALLER && trapped(t) ? REFUSED : course;
+}
+
+/* `p`, whose reference the caller has, and `t` find in their tempvals what they get. */
+static inline PyObject *go_on(PyTasklet *t, PyTasklet *p, enum course course)
+{
+    p->delivered = true;
+    if (course == PARTNER) {
+        sl_olane_append_next(p->base.lane, &p->base);
+        return switch_to(t, p);
+    }
+    sl_olane_append(p->base.lane, &p->base);
+    if (course == NEXT)
+        return switch_to(t, tasklet_of(t->base.next));
+    return take_tempval(t);
+}
+
+/* Meets the first in the queue. */
+static inline PyObject *exchange(PyChannel *c, PyTasklet *t, PyObject *value, int dir)
+{
+    PyTasklet *p = tasklet_of(c->head);
+    enum course course = course_of(c, t, p, dir);
+    if (course == REFUSED) {
+        Py_XDECREF(value);
         return NULL;
     }
     channel_remove(c, p);
     set_tempval(t, p->tempval);
     p->tempval = value;
-    p->delivered = true;
-    if (to_partner) {
-        sl_lane_append_next(p->base.lane, &p->base);
-        return switch_to(t, p);
+    return go_on(t, p, course);
+}
+
+/* The same where there may be a buffer, or arms: false if `t` has to wait. */
+static __attribute__((noinline)) bool operate_beside(PyChannel *c, PyTasklet *t, PyObject *value, int dir, PyObject **result)
+{
+    uint64_t arrival;
+    PyTasklet *arm = select_peek(c, dir, &arrival), *p = c->balance * dir < 0 ? tasklet_of(c->head) : NULL;
+    bool by_arm = arm && (!p || arrival < p->arrival);
+    if (by_arm)
+        p = arm;
+    bool buffered = dir > 0 ? !p && c->count < c->capacity && !c->closing : c->count > 0;
+    if (!p && !buffered)
+        return false;
+    enum course course = p ? course_of(c, t, p, dir) : CALLER;
+    *result = NULL;
+    if (course == REFUSED) {
+        Py_XDECREF(value);
+        return true;
     }
-    sl_lane_append(p->base.lane, &p->base);
-    if (to_next)
-        return switch_to(t, tasklet_of(t->base.next));
-    return take_tempval(t);
+    if (p && by_arm)
+        select_win(c, dir);
+    else if (p)
+        channel_remove(c, p);
+    PyObject *old = t->tempval;
+    if (buffered && dir > 0) {
+        t->tempval = NULL;
+        put(c, value);
+    } else if (buffered) {
+        t->tempval = take(c);
+        if (p)
+            put(c, p->tempval); /* the next sender's value takes the place */
+    } else {
+        t->tempval = p->tempval;
+    }
+    if (p)
+        p->tempval = value;
+    Py_XDECREF(old);
+    *result = p ? go_on(t, p, course) : take_tempval(t);
+    return true;
 }
 
 static PyObject *refuse(PyObject *type, const char *text, PyObject *value)
@@ -75,54 +150,239 @@ static PyObject *refuse(PyObject *type, const char *text, PyObject *value)
     return NULL;
 }
 
-static PyObject *block(PyChannel *c, PyTasklet *t, PyObject *value, int dir)
+PyObject *channel_refuse_closed(void)
 {
-    if (t->block_trap)
-        return refuse(PyExc_RuntimeError, "this tasklet does not like to be blocked.", value);
-    if (c->closing)
-        return refuse(PyExc_ValueError, "Send/receive operation on a closed channel", value);
-    if (trapped(t)) {
-        Py_XDECREF(value);
-        return NULL;
-    }
+    return refuse(PyExc_ValueError, "Send/receive operation on a closed channel", NULL);
+}
+
+/* In the middle of a switch perhaps, so nothing is released here. */
+static void channel_wait_over(sl_timer *timer)
+{
+    pywait *w = container(pywait, timer, timer);
+    PyTasklet *t = w->tasklet;
+    if (t->base.place != SL_IN_QUEUE || t->wait != w)
+        return; /* served, and about to run */
+    w->timed_out = true;
+    w->unsent = t->tempval;
+    t->tempval = NULL;
+    make_runnable(t);
+}
+
+static inline PyObject *block(PyChannel *c, PyTasklet *t, PyObject *value, int dir)
+{
     set_tempval(t, value);
-    sl_lane_unlink(t->base.lane, &t->base);
-    enqueue(c, t, dir);
+    sl_olane_unlink(t->base.lane, &t->base);
+    channel_enqueue(c, t, dir);
     return switch_to(t, NULL);
 }
 
-/* dir: +1 send, -1 receive.  `value` is stolen. */
-static PyObject *operate(PyChannel *c, PyObject *value, int dir)
+static PyObject *time_is_over(int dir)
 {
-    PyTasklet *t = enter();
-    if (!t) {
+    return refuse(PyExc_TimeoutError, dir > 0 ? "nobody received within the timeout" : "nobody sent within the timeout",
+                  NULL);
+}
+
+static __attribute__((noinline)) PyObject *block_until(PyChannel *c, PyTasklet *t, PyObject *value, int dir, int64_t deadline)
+{
+    pywait w = {.tasklet = t};
+    if (deadline <= sl_now()) {
+        Py_XDECREF(value);
+        return time_is_over(dir);
+    }
+    if (wait_arm(t, &w, deadline, channel_wait_over) < 0) {
         Py_XDECREF(value);
         return NULL;
     }
+    t->wait = &w;
+    sl_olane_watch(t->base.lane);
+    PyObject *v = block(c, t, value, dir);
+    t->wait = NULL;
+    sl_timers_remove(&t->base.lane->timers, &w.timer);
+    Py_XDECREF(w.unsent);
+    if (!v || !w.timed_out)
+        return v;
+    Py_DECREF(v);
+    return time_is_over(dir);
+}
+
+/* Nobody is there to meet: is it an error to wait?  Then the value is gone. */
+static inline bool must_not_wait(PyChannel *c, PyTasklet *t, PyObject *value)
+{
+    if (__builtin_expect(!t->block_trap && !c->closing && !trapped(t), 1))
+        return false;
+    if (t->block_trap)
+        PyErr_SetString(PyExc_RuntimeError, "this tasklet does not like to be blocked.");
+    else if (c->closing)
+        channel_refuse_closed();
+    Py_XDECREF(value);
+    return true;
+}
+
+PyObject *channel_operate(PyChannel *c, PyTasklet *t, PyObject *value, int dir, int64_t deadline)
+{
+    PyObject *result;
+    if (c->beside && operate_beside(c, t, value, dir, &result))
+        return result;
+    if (!c->beside && c->balance * dir < 0)
+        return exchange(c, t, value, dir);
+    if (must_not_wait(c, t, value))
+        return NULL;
+    return deadline == SL_NEVER ? block(c, t, value, dir) : block_until(c, t, value, dir, deadline);
+}
+
+/* The usual case.  No local variable has its address taken, so all these calls are
+ * jumps: after a switch the processor mispredicts each return (a fifth of a message). */
+static __attribute__((noinline)) PyObject *operate(PyObject *self, PyObject *value, int dir)
+{
+    PyChannel *c = (PyChannel *)self;
+    PyTasklet *t = enter();
+    if (__builtin_expect(!t, 0)) {
+        Py_XDECREF(value);
+        return NULL;
+    }
+    if (__builtin_expect(c->beside, 0))
+        return channel_operate(c, t, value, dir, SL_NEVER);
     if (c->balance * dir < 0)
-        return exchange(c, t, tasklet_of(c->head), value, dir);
-    return block(c, t, value, dir);
+        return exchange(c, t, value, dir);
+    return must_not_wait(c, t, value) ? NULL : block(c, t, value, dir);
+}
+
+static PyObject *operate_until(PyObject *self, PyObject *value, int dir, int64_t deadline)
+{
+    PyTasklet *t = enter();
+    if (t)
+        return channel_operate((PyChannel *)self, t, value, dir, deadline);
+    Py_XDECREF(value);
+    return NULL;
+}
+
+bool channel_ready(const PyChannel *c, int dir)
+{
+    uint64_t unused;
+    if (c->balance * dir < 0 || select_peek(c, dir, &unused))
+        return true;
+    return dir > 0 ? c->count < c->capacity && !c->closing : c->count > 0;
 }
 
 /* ---- methods ---- */
 
-static PyObject *send_value(PyObject *self, PyObject *value)
+static PyObject *as_value(PyObject *value)
 {
-    return operate((PyChannel *)self, value == Py_None ? NULL : Py_NewRef(value), +1);
+    return value == Py_None ? NULL : Py_NewRef(value);
 }
 
-static PyObject *channel_receive(PyObject *self, PyObject *unused)
+/* `expected` positional arguments and perhaps timeout=. */
+static int call_args(const char *name, Py_ssize_t expected, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                     int64_t *deadline)
 {
-    return operate((PyChannel *)self, NULL, -1);
+    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    if (nargs != expected) {
+        PyErr_Format(PyExc_TypeError, "channel.%s() takes %s (%zd given)", name,
+                     expected ? "exactly one argument" : "no arguments", nargs);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < nkw; i++) {
+        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
+        if (PyUnicode_CompareWithASCIIString(key, "timeout") != 0) {
+            PyErr_Format(PyExc_TypeError, "channel.%s() takes no keyword arguments but timeout, got %R", name, key);
+            return -1;
+        }
+        if (parse_deadline(args[nargs + i], deadline) < 0)
+            return -1;
+    }
+    return 0;
 }
 
-static PyObject *send_bomb(PyObject *self, PyObject *bomb)
+static PyObject *send_otherwise(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return bomb ? operate((PyChannel *)self, bomb, +1) : NULL;
+    int64_t deadline = SL_NEVER;
+    if (call_args("send", 1, args, nargs, kwnames, &deadline) < 0)
+        return NULL;
+    return operate_until(self, as_value(args[0]), +1, deadline);
 }
 
-static PyObject *channel_send_exception(PyObject *self, PyObject *args)
+static PyObject *channel_send(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    if (__builtin_expect(nargs != 1 || kwnames, 0))
+        return send_otherwise(self, args, nargs, kwnames);
+    return operate(self, as_value(args[0]), +1);
+}
+
+static PyObject *receive_otherwise(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    int64_t deadline = SL_NEVER;
+    if (call_args("receive", 0, args, nargs, kwnames, &deadline) < 0)
+        return NULL;
+    return operate_until(self, NULL, -1, deadline);
+}
+
+static PyObject *channel_receive(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (__builtin_expect(nargs || kwnames, 0))
+        return receive_otherwise(self, args, nargs, kwnames);
+    return operate(self, NULL, -1);
+}
+
+/* 1: it would not block; 0: it would; -1: it would be an error. */
+static int look_first(PyChannel *c, PyTasklet *t, int dir)
+{
+    if (!t)
+        return -1;
+    if (channel_ready(c, dir))
+        return 1;
+    if (!c->closing)
+        return 0;
+    channel_refuse_closed();
+    return -1;
+}
+
+static PyObject *channel_try_send(PyObject *self, PyObject *value)
+{
+    PyTasklet *t = enter();
+    int ready = look_first((PyChannel *)self, t, +1);
+    if (ready <= 0)
+        return ready < 0 ? NULL : Py_NewRef(Py_False);
+    PyObject *done = channel_operate((PyChannel *)self, t, as_value(value), +1, SL_NEVER);
+    Py_XDECREF(done);
+    return done ? Py_NewRef(Py_True) : NULL;
+}
+
+static PyObject *channel_try_receive(PyObject *self, PyObject *args)
+{
+    PyObject *missing = Py_None;
+    if (!PyArg_ParseTuple(args, "|O:try_receive", &missing))
+        return NULL;
+    PyTasklet *t = enter();
+    int ready = look_first((PyChannel *)self, t, -1);
+    if (ready <= 0)
+        return ready < 0 ? NULL : Py_NewRef(missing);
+    return channel_operate((PyChannel *)self, t, NULL, -1, SL_NEVER);
+}
+
+static PyObject *send_bomb(PyObject *self, PyObject *bomb, int64_t deadline)
+{
+    return bomb ? operate_until(self, bomb, +1, deadline) : NULL;
+}
+
+/* The timeout of a call whose other arguments are positional. */
+static int keyword_deadline(PyObject *kwargs, const char *name, int64_t *deadline)
+{
+    *deadline = SL_NEVER;
+    if (!kwargs || PyDict_GET_SIZE(kwargs) == 0)
+        return 0;
+    PyObject *seconds = PyDict_GetItemString(kwargs, "timeout");
+    if (!seconds || PyDict_GET_SIZE(kwargs) > 1) {
+        PyErr_Format(PyExc_TypeError, "%s() takes no keyword arguments but timeout", name);
+        return -1;
+    }
+    return parse_deadline(seconds, deadline);
+}
+
+static PyObject *channel_send_exception(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    int64_t deadline;
+    if (keyword_deadline(kwargs, "send_exception", &deadline) < 0)
+        return NULL;
     if (PyTuple_GET_SIZE(args) < 1) {
         PyErr_SetString(PyExc_TypeError, "send_exception() takes at least 1 argument");
         return NULL;
@@ -138,25 +398,30 @@ static PyObject *channel_send_exception(PyObject *self, PyObject *args)
         return NULL;
     PyObject *bomb = bomb_from_class(cls, rest);
     Py_DECREF(rest);
-    return send_bomb(self, bomb);
+    return send_bomb(self, bomb, deadline);
 }
 
-static PyObject *channel_send_throw(PyObject *self, PyObject *args)
+static PyObject *channel_send_throw(PyObject *self, PyObject *args, PyObject *kwargs)
 {
+    int64_t deadline;
     PyObject *exc, *val = Py_None, *tb = Py_None;
-    if (!PyArg_ParseTuple(args, "O|OO:send_throw", &exc, &val, &tb))
+    if (keyword_deadline(kwargs, "send_throw", &deadline) < 0 ||
+        !PyArg_ParseTuple(args, "O|OO:send_throw", &exc, &val, &tb))
         return NULL;
-    return send_bomb(self, bomb_from_args(exc, val, tb));
+    return send_bomb(self, bomb_from_args(exc, val, tb), deadline);
 }
 
-static PyObject *channel_send_sequence(PyObject *self, PyObject *iterable)
+static PyObject *channel_send_sequence(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *it = PyObject_GetIter(iterable), *item;
+    int64_t deadline = SL_NEVER;
+    if (call_args("send_sequence", 1, args, nargs, kwnames, &deadline) < 0)
+        return NULL;
+    PyObject *it = PyObject_GetIter(args[0]), *item;
     Py_ssize_t n = 0;
     if (!it)
         return NULL;
     while ((item = PyIter_Next(it)) != NULL) {
-        PyObject *r = send_value(self, item);
+        PyObject *r = operate_until(self, as_value(item), +1, deadline);
         Py_DECREF(item);
         if (!r)
             break;
@@ -182,9 +447,9 @@ static PyObject *channel_open(PyObject *self, PyObject *unused)
 static PyObject *channel_next(PyObject *self)
 {
     PyChannel *c = (PyChannel *)self;
-    if (c->closing && c->balance <= 0)
+    if (c->closing && !channel_ready(c, -1))
         return NULL; /* StopIteration */
-    return channel_receive(self, NULL);
+    return operate(self, NULL, -1);
 }
 
 /* ---- attributes ---- */
@@ -202,7 +467,17 @@ static PyObject *get_closing(PyObject *self, void *unused)
 static PyObject *get_closed(PyObject *self, void *unused)
 {
     PyChannel *c = (PyChannel *)self;
-    return PyBool_FromLong(c->closing && c->balance == 0);
+    return PyBool_FromLong(c->closing && c->balance == 0 && c->count == 0);
+}
+
+static PyObject *get_capacity(PyObject *self, void *unused)
+{
+    return PyLong_FromSsize_t(((PyChannel *)self)->capacity);
+}
+
+static PyObject *get_buffered(PyObject *self, void *unused)
+{
+    return PyLong_FromSsize_t(((PyChannel *)self)->count);
 }
 
 static PyObject *get_queue(PyObject *self, void *unused)
@@ -246,11 +521,14 @@ static int set_schedule_all(PyObject *self, PyObject *value, void *unused)
 
 static PyGetSetDef channel_getset[] = {
     {"balance", get_balance, NULL, "How many senders (> 0) or receivers (< 0) wait.", NULL},
+    {"capacity", get_capacity, NULL, "How many values the buffer holds at most; 0: there is none.", NULL},
+    {"buffered", get_buffered, NULL, "How many values are in the buffer.", NULL},
     {"closing", get_closing, NULL, "close() has been called.", NULL},
-    {"closed", get_closed, NULL, "close() has been called and nobody waits.", NULL},
+    {"closed", get_closed, NULL, "close() has been called, nobody waits and the buffer is empty.", NULL},
     {"queue", get_queue, NULL, "The first blocked tasklet or None; go on with its next.", NULL},
     {"preference", get_preference, set_preference,
-     "Who goes on when two sides meet: -1 the receiver (default), 1 the sender, 0 the caller.", NULL},
+     "Who goes on when two sides meet: -1 the receiver (default), 1 the sender, 0 the caller\n"
+     "(default where there is a buffer).", NULL},
     {"schedule_all", get_schedule_all, set_schedule_all,
      "1: an operation that succeeds lets the next tasklet run; overrides preference.", NULL},
     {NULL},
@@ -258,24 +536,66 @@ static PyGetSetDef channel_getset[] = {
 
 /* ---- the type ---- */
 
+enum { CAPACITY_MAX = 1 << 24 };
+
+/* capacity= of the keyword arguments, 0 if it is not there; everything else is ignored. */
+static Py_ssize_t capacity_of(PyObject *kwargs)
+{
+    PyObject *given = kwargs ? PyDict_GetItemString(kwargs, "capacity") : NULL;
+    if (!given)
+        return 0;
+    if (!PyIndex_Check(given)) {
+        PyErr_Format(PyExc_TypeError, "capacity must be an integer, got %R", given);
+        return -1;
+    }
+    Py_ssize_t n = PyNumber_AsSsize_t(given, NULL); /* cut to the range of its type */
+    if (n == -1 && PyErr_Occurred())
+        return -1;
+    if (n >= 0 && n <= CAPACITY_MAX)
+        return n;
+    PyErr_Format(PyExc_ValueError, "capacity must be between 0 and %d, got %R", CAPACITY_MAX, given);
+    return -1;
+}
+
 static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyChannel *c = (PyChannel *)type->tp_alloc(type, 0);
-    if (c)
-        c->preference = -1;
+    Py_ssize_t capacity = capacity_of(kwargs);
+    PyChannel *c = capacity < 0 ? NULL : (PyChannel *)type->tp_alloc(type, 0);
+    if (!c)
+        return NULL;
+    c->preference = capacity ? 0 : -1;
+    if (capacity && !(c->buffer = PyMem_Calloc((size_t)capacity, sizeof *c->buffer))) {
+        Py_DECREF(c);
+        return PyErr_NoMemory();
+    }
+    c->capacity = capacity;
+    c->beside = capacity > 0;
     return (PyObject *)c;
 }
 
 static int channel_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    return 0; /* any arguments are accepted and ignored */
+    return 0; /* any arguments are accepted; all but capacity are ignored */
 }
 
 static int channel_traverse(PyObject *self, visitproc visit, void *arg)
 {
+    PyChannel *c = (PyChannel *)self;
     Py_VISIT(Py_TYPE(self));
-    for (sl_tasklet *t = ((PyChannel *)self)->head; t; t = t->next)
+    for (sl_otasklet *t = c->head; t; t = t->next)
         Py_VISIT(tasklet_of(t));
+    for (Py_ssize_t i = 0; i < c->count; i++)
+        Py_VISIT(c->buffer[(c->first + i) % c->capacity]);
+    return 0;
+}
+
+static int channel_clear(PyObject *self)
+{
+    PyChannel *c = (PyChannel *)self;
+    while (c->count) {
+        PyObject *value = take(c);
+        Py_XDECREF(value);
+    }
     return 0;
 }
 
@@ -292,31 +612,49 @@ static void channel_dealloc(PyObject *self)
         channel_remove(c, t);
         Py_DECREF(t);
     }
+    channel_clear(self);
+    PyMem_Free(c->buffer);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
 static PyMethodDef channel_methods[] = {
-    {"send", send_value, METH_O,
-     "send($self, value, /)\n--\n\n"
-     "Hands value to a receiver. Blocks the tasklet until there is one; with the default\n"
-     "preference switches to a receiver that waits already. ValueError if the channel is\n"
-     "closing; RuntimeError on a deadlock."},
-    {"receive", channel_receive, METH_NOARGS,
-     "receive() -> value\n\n"
-     "Takes a value from a sender, blocking the tasklet until there is one. Raises what\n"
-     "was sent as an exception. ValueError if the channel is closing; RuntimeError on a\n"
+    {"send", (PyCFunction)(void (*)(void))channel_send, METH_FASTCALL | METH_KEYWORDS,
+     "send($self, value, /, *, timeout=None)\n--\n\n"
+     "Hands value to a receiver, or puts it into the buffer if there is room. Else blocks the\n"
+     "tasklet, for timeout seconds at most (None: for ever). With the default preference\n"
+     "switches to a receiver that waits already. ValueError if the channel is closing;\n"
+     "TimeoutError: the value has not been and will not be received; RuntimeError on a\n"
      "deadlock."},
-    {"send_exception", channel_send_exception, METH_VARARGS,
-     "send_exception(exc_class, *args) -> None\n\nSends an exception: the receiver raises exc_class(*args)."},
-    {"send_throw", channel_send_throw, METH_VARARGS,
-     "send_throw(exc, val=None, tb=None) -> None\n\nSends an exception in the three-part form of raise."},
-    {"send_sequence", channel_send_sequence, METH_O,
-     "send_sequence($self, iterable, /)\n--\n\nSends every item; how many. Stops at the first error, which propagates."},
+    {"receive", (PyCFunction)(void (*)(void))channel_receive, METH_FASTCALL | METH_KEYWORDS,
+     "receive($self, /, *, timeout=None)\n--\n\n"
+     "Takes the oldest value from the buffer or a sender, blocking the tasklet until there is\n"
+     "one, for timeout seconds at most (None: for ever). Raises what was sent as an exception.\n"
+     "ValueError if the channel is closing and empty; TimeoutError: nothing has been taken;\n"
+     "RuntimeError on a deadlock."},
+    {"try_send", channel_try_send, METH_O,
+     "try_send($self, value, /)\n--\n\n"
+     "As send() and True, if that would not block; else False at once."},
+    {"try_receive", channel_try_receive, METH_VARARGS,
+     "try_receive($self, default=None, /)\n--\n\n"
+     "As receive(), if that would not block; else default at once."},
+    {"send_exception", (PyCFunction)(void (*)(void))channel_send_exception, METH_VARARGS | METH_KEYWORDS,
+     "send_exception(exc_class, *args, timeout=None) -> None\n\n"
+     "Sends an exception, as send() a value: the receiver raises exc_class(*args)."},
+    {"send_throw", (PyCFunction)(void (*)(void))channel_send_throw, METH_VARARGS | METH_KEYWORDS,
+     "send_throw(exc, val=None, tb=None, *, timeout=None) -> None\n\n"
+     "Sends an exception, as send() a value, in the three-part form of raise."},
+    {"send_sequence", (PyCFunction)(void (*)(void))channel_send_sequence, METH_FASTCALL | METH_KEYWORDS,
+     "send_sequence($self, iterable, /, *, timeout=None)\n--\n\n"
+     "Sends every item; how many. Stops at the first error, which propagates. The timeout is\n"
+     "for all of them together."},
     {"close", channel_close, METH_NOARGS,
      "close() -> None\n\n"
      "No more operations that would block: they raise ValueError, iteration ends. Wakes\n"
      "nobody; tasklets that wait already can still be served."},
+    {"__reduce__", pickle_reduce_channel, METH_NOARGS, "Pickle support."},
+    {"__reduce_ex__", pickle_reduce_channel_ex, METH_O, "Pickle support."},
+    {"__setstate__", pickle_restore_channel, METH_O, "Pickle support."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "channel[T], for annotations."},
     {"open", channel_open, METH_NOARGS, "open() -> None\n\nUndoes close()."},
     {NULL},
@@ -328,15 +666,17 @@ static PyMemberDef channel_members[] = {
 };
 
 static PyType_Slot channel_slots[] = {
-    {Py_tp_doc, "channel()\n--\n\n"
+    {Py_tp_doc, "channel(*, capacity=0)\n--\n\n"
                 "Connects tasklets, of one thread or of several: send() and receive() meet one to\n"
-                "one, without a buffer, first come first served. Iterating receives until the\n"
-                "channel is closed."},
+                "one, first come first served. With a capacity (up to 2**24) that many values may\n"
+                "wait in a buffer, so a sender runs ahead; the order of values stays. Iterating\n"
+                "receives until the channel is closed and empty. Other arguments are ignored."},
     {Py_tp_new, channel_new},
     {Py_tp_init, channel_init},
     {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, channel_next},
     {Py_tp_traverse, channel_traverse},
+    {Py_tp_clear, channel_clear},
     {Py_tp_dealloc, channel_dealloc},
     {Py_tp_methods, channel_methods},
     {Py_tp_members, channel_members},

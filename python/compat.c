@@ -2,13 +2,21 @@
  * The version-dependent parts that need more than a line; see compat.h. */
 #include <patchlevel.h>
 #if PY_VERSION_HEX < 0x030C0000 || PY_VERSION_HEX >= 0x030D0000
-#define Py_BUILD_CORE_MODULE 1 /* _PyRuntime: 3.11 autoTSSkey, 3.13 main_tstate */
+#define Py_BUILD_CORE_MODULE 1 /* _PyRuntime: 3.11 autoTSSkey, 3.13 main_tstate; frames */
 #endif
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #ifdef Py_BUILD_CORE_MODULE
 #include <internal/pycore_runtime.h>
+#if PY_VERSION_HEX >= 0x030E0000
+#include <internal/pycore_interpframe_structs.h>
+#else
+#include <internal/pycore_frame.h>
 #endif
+#endif
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
 #include <stdbool.h>
 
 #include "compat.h"
@@ -49,6 +57,129 @@ int compat_set_stack(PyThreadState *ts, char *base, size_t size)
     return 0;
 #endif
 }
+
+/* The symbol has no public declaration in 3.12, and its size may be another than
+ * that of the headers: the loader knows both.  All that is in there besides the
+ * GIL's words is locks of the runtime, and a thread that sleeps on one of those
+ * will go on soon. */
+bool compat_in_runtime(uintptr_t address)
+{
+    static uintptr_t begin, end; /* one value, whoever writes it */
+    uintptr_t to = __atomic_load_n(&end, __ATOMIC_ACQUIRE);
+    if (!to) {
+        Dl_info info;
+        void *extra = NULL;
+        void *runtime = dlsym(RTLD_DEFAULT, "_PyRuntime");
+        if (!runtime || !dladdr1(runtime, &info, &extra, RTLD_DL_SYMENT) || !extra)
+            return true;
+        to = (uintptr_t)runtime + ((const ElfW(Sym) *)extra)->st_size;
+        __atomic_store_n(&begin, (uintptr_t)runtime, __ATOMIC_RELAXED);
+        __atomic_store_n(&end, to, __ATOMIC_RELEASE);
+    }
+    return address >= __atomic_load_n(&begin, __ATOMIC_RELAXED) && address < to;
+}
+
+/* ---- frames ---- */
+
+#if PY_VERSION_HEX < 0x030D0000
+int compat_entries(PyThreadState *ts)
+{
+    int n = -1; /* root_cframe is no entry */
+    for (_PyCFrame *c = ts->cframe; c; c = c->previous)
+        n++;
+    return n;
+}
+
+static struct _PyInterpreterFrame *running_frame(PyThreadState *ts)
+{
+    return ts->cframe->current_frame;
+}
+#else
+int compat_entries(PyThreadState *ts)
+{
+    int n = 0;
+#if PY_VERSION_HEX >= 0x030F0000
+    struct _PyInterpreterFrame *end = ts->base_frame;
+#else
+    struct _PyInterpreterFrame *end = NULL;
+#endif
+    /* Each entry begins with a frame of its own, owned by none of these. */
+    for (struct _PyInterpreterFrame *f = ts->current_frame; f && f != end; f = f->previous)
+        n += f->owner != FRAME_OWNED_BY_THREAD && f->owner != FRAME_OWNED_BY_GENERATOR &&
+             f->owner != FRAME_OWNED_BY_FRAME_OBJECT;
+    return n;
+}
+
+static struct _PyInterpreterFrame *running_frame(PyThreadState *ts)
+{
+    return ts->current_frame;
+}
+#endif
+
+bool compat_has_frame(PyThreadState *ts)
+{
+#if PY_VERSION_HEX >= 0x030F0000
+    return running_frame(ts) && running_frame(ts) != ts->base_frame;
+#else
+    return running_frame(ts) != NULL;
+#endif
+}
+
+PyCodeObject *compat_running_code(PyThreadState *ts, int *offset)
+{
+    struct _PyInterpreterFrame *f = running_frame(ts);
+    if (!f)
+        return NULL;
+#if PY_VERSION_HEX >= 0x030C0000
+    PyObject *code = PyUnstable_InterpreterFrame_GetCode(f);
+    if (!code || !PyCode_Check(code)) { /* called by C, with nothing above */
+        Py_XDECREF(code);
+        return NULL;
+    }
+    *offset = PyUnstable_InterpreterFrame_GetLasti(f);
+#else
+    PyObject *code = Py_NewRef((PyObject *)f->f_code);
+    *offset = _PyInterpreterFrame_LASTI(f) * (int)sizeof(_Py_CODEUNIT);
+#endif
+    return (PyCodeObject *)code;
+}
+
+/* ---- a dict that is watched ---- */
+
+#if PY_VERSION_HEX >= 0x030C0000
+static bool dict_changed = true;
+static int dict_watcher = -1;
+
+static int on_dict_event(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value)
+{
+    dict_changed = true;
+    return 0;
+}
+
+bool compat_dict_changed(PyObject *dict)
+{
+    if (!dict_changed)
+        return false;
+    if (dict_watcher < 0) { /* without one (all taken) each call says yes */
+        dict_watcher = PyDict_AddWatcher(on_dict_event);
+        if (dict_watcher < 0 || PyDict_Watch(dict_watcher, dict) < 0) {
+            PyErr_Clear();
+            return true;
+        }
+    }
+    dict_changed = false;
+    return true;
+}
+#else
+bool compat_dict_changed(PyObject *dict)
+{
+    static uint64_t seen;
+    uint64_t now = ((PyDictObject *)dict)->ma_version_tag;
+    bool changed = now != seen;
+    seen = now;
+    return changed;
+}
+#endif
 
 bool compat_is_clean(PyThreadState *ts)
 {

@@ -47,6 +47,10 @@ static inline bool compat_detached(PyThreadState *ts)
 #endif
 }
 
+/* Is `address` within the runtime's own data, where the words are that threads
+ * sleep on which wait for the GIL? */
+bool compat_in_runtime(uintptr_t address);
+
 /* 3.11 keeps the GIL in a swap, so a thread that comes back from a blocking
  * call would wait for the whole switch interval. */
 #define COMPAT_SWAP_KEEPS_GIL (PY_VERSION_HEX < 0x030C0000)
@@ -58,11 +62,31 @@ int compat_set_stack(PyThreadState *ts, char *base, size_t size);
  * next one.  False: it has to be destroyed. */
 bool compat_is_clean(PyThreadState *ts);
 
-/* Has the tasklet's thread a context that a copy could differ from empty in? */
-static inline bool compat_has_context(PyThreadState *ts)
+/* Makes `context` (stolen, NULL: an empty one) what contextvars see in `ts`.
+ * Written directly: PyContext_Enter() lets one state at a time have a context,
+ * and tasklets may share theirs.  The version tells each variable's cache. */
+static inline void compat_set_context(PyThreadState *ts, PyObject *context)
 {
-    return ts->context != NULL;
+    PyObject *old = ts->context;
+    ts->context = context;
+    ts->context_ver++;
+    Py_XDECREF(old);
 }
+
+/* Entries of the interpreter's loop that stand on `ts`'s stack: 1 for Python
+ * functions that call each other, one more for each call that passes through C. */
+int compat_entries(PyThreadState *ts);
+
+/* Does `ts` run, or stand in, Python code? */
+bool compat_has_frame(PyThreadState *ts);
+
+/* The code that `ts` runs (new reference; NULL without an exception: none) and
+ * where in it, for PyCode_Addr2Line().  No frame object is made. */
+PyCodeObject *compat_running_code(PyThreadState *ts, int *offset);
+
+/* Has a value of `dict` changed since the last call?  For one dict, cheaper than
+ * looking something up in it.  True at first. */
+bool compat_dict_changed(PyObject *dict);
 
 /* 3.13 and later flag signals in the runtime's "main" thread state alone; so
  * that they reach whatever runs on the main OS thread, that is kept to be the

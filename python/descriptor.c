@@ -52,7 +52,7 @@ NO_SWITCH static int failed_with(int error)
 static sl_fd *record_for(descriptor *d, PyTasklet *t)
 {
     sl_netpoll *np;
-    int rc = sl_lane_netpoll(t->base.lane, &np);
+    int rc = sl_olane_netpoll(t->base.lane, &np);
     if (rc == 0 && d->np == np && d->epoch == fe.epoch)
         return d->record;
     if (rc == 0)
@@ -77,7 +77,7 @@ static int wait_ready(descriptor *d, uint32_t events, int64_t *deadline)
     if (*deadline < 0)
         *deadline = d->timeout < 0 ? SL_NEVER
                                    : sl_deadline_after(sl_now(), (int64_t)ceil(d->timeout * 1e9));
-    sl_worker *w = sl_self();
+    sl_oworker *w = sl_self();
     bool stray = w && w->current && !w->lane;
     PyTasklet *t = enter();
     if (!t)
@@ -126,7 +126,7 @@ NO_SWITCH static ssize_t try_send(int fd, const void *data, size_t size, int fla
  * Not so at the end of the stream, whose edge may have been the data's. */
 static void note_drained(descriptor *d, size_t size, ssize_t n)
 {
-    sl_worker *w = sl_self();
+    sl_oworker *w = sl_self();
     bool registered = d->np && d->epoch == fe.epoch && w && w->lane && w->lane->netpoll == d->np;
     d->drained = d->tcp && registered && n > 0 && (size_t)n < size && !d->record->ended;
 }

@@ -15,7 +15,7 @@ static const int64_t EXIT_PATIENCE = 500 * 1000 * 1000;
 /* ---- interpreter exit (11) ---- */
 
 /* A started tasklet of `s` that has not been asked to end yet (killed_at_exit), or NULL. */
-PyTasklet *next_victim(scheduler *s)
+static PyTasklet *next_victim(scheduler *s)
 {
     for (sl_carrier *c = s->lane.busy; c; c = c->next) {
         PyTasklet *t = c->tasklet ? tasklet_of(c->tasklet) : NULL;
@@ -25,11 +25,36 @@ PyTasklet *next_victim(scheduler *s)
     return NULL;
 }
 
+/* A supervisor may start another tasklet for each that dies; that has to end too. */
+enum { SUCCESSORS_MOST = 1000 };
+
+bool lifecycle_kill_all(scheduler *s, const char *occasion)
+{
+    PyTasklet *t;
+    for (size_t left = s->lane.nbusy + SUCCESSORS_MOST; (t = next_victim(s)) != NULL; left--) {
+        if (!left) {
+            if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
+                                 "%R and %d others have been started by tasklets that were killed at the end of the %s; "
+                                 "no more are waited for", t, SUCCESSORS_MOST, occasion) < 0)
+                PyErr_WriteUnraisable((PyObject *)t);
+            return false;
+        }
+        t->killed_at_exit = true;
+        Py_INCREF(t);
+        if (tasklet_kill(t, false) < 0)
+            PyErr_WriteUnraisable((PyObject *)t);
+        Py_DECREF(t);
+        if (!sl_self()->lane)
+            return false; /* main was blocked on the way: enough */
+    }
+    return true;
+}
+
 /* Main comes back from a wait that a signal ended, while somebody keeps the
  * lane on another thread: that one is told to end, and main waits a little. */
 static bool regain_lane(scheduler *s)
 {
-    sl_worker *w = sl_self(), *host = sl_lane_host(&s->lane);
+    sl_oworker *w = sl_self(), *host = sl_olane_host(&s->lane);
     if (w->lane)
         return true;
     if (host->current)
@@ -45,36 +70,22 @@ static bool regain_lane(scheduler *s)
 /* What has not started just goes away. */
 static void drop_fresh(scheduler *s)
 {
-    sl_tasklet *b = s->main->base.next;
+    sl_otasklet *b = s->main->base.next;
     while (b != &s->main->base) {
         PyTasklet *t = tasklet_of(b);
         b = b->next;
         if (t->execution != EXEC_FRESH)
             continue;
-        sl_lane_unlink(&s->lane, &t->base);
+        sl_olane_unlink(&s->lane, &t->base);
         add_corpse(s, t);
     }
     after_landing(s);
 }
 
-static void kill_all(scheduler *s)
-{
-    PyTasklet *t;
-    while ((t = next_victim(s)) != NULL) {
-        t->killed_at_exit = true;
-        Py_INCREF(t);
-        if (tasklet_kill(t, false) < 0)
-            PyErr_WriteUnraisable((PyObject *)t);
-        Py_DECREF(t);
-        if (!sl_self()->lane)
-            break; /* main was blocked on the way: enough */
-    }
-}
-
 static PyObject *shut_down(PyObject *module, PyObject *unused)
 {
     scheduler *s = fe.initial;
-    sl_worker *w = sl_self();
+    sl_oworker *w = sl_self();
     if (!s || fe.finished || w != &s->worker || w->current != &s->main->base) {
         fe.finished = true;
         Py_RETURN_NONE;
@@ -83,11 +94,11 @@ static PyObject *shut_down(PyObject *module, PyObject *unused)
     s->main->block_trap = true; /* nothing would ever wake it */
     if (regain_lane(s)) {
         drop_fresh(s);
-        kill_all(s);
+        lifecycle_kill_all(s, "process");
     }
     fe.finished = true;
     if (s->lane.pool && sl_self()->lane)
-        sl_pool_stop(&s->pool, sl_self());
+        sl_opool_stop(&s->pool, sl_self());
     Py_RETURN_NONE;
 }
 
@@ -102,6 +113,8 @@ static void abandon_tasklet(PyTasklet *t)
     t->execution = EXEC_NONE; /* its frames are gone with its thread state */
     if (t->base.place == SL_IN_QUEUE)
         channel_remove(t->channel, t); /* the reference is lost with the stack that held it */
+    else if (t->base.place == SL_IN_WAIT && t->wait->leave)
+        t->wait->leave(t->wait);
     if (t->base.place != SL_IN_RING)
         t->base.place = SL_NOWHERE;
     t->wait = NULL;
@@ -109,7 +122,7 @@ static void abandon_tasklet(PyTasklet *t)
 
 static void abandon(scheduler *s, PyTasklet *survivor)
 {
-    sl_lane *lane = &s->lane;
+    sl_olane *lane = &s->lane;
     for (sl_carrier *c = lane->busy; c; c = c->next) {
         PyTasklet *t = c->tasklet ? tasklet_of(c->tasklet) : NULL;
         if (t && t != survivor)
@@ -119,7 +132,7 @@ static void abandon(scheduler *s, PyTasklet *survivor)
         abandon_tasklet(s->main); /* a native carrier is in no list */
     while (lane->current) {
         PyTasklet *t = tasklet_of(lane->current);
-        sl_lane_unlink(lane, &t->base);
+        sl_olane_unlink(lane, &t->base);
         if (t != survivor)
             Py_DECREF(t);
     }
@@ -141,7 +154,7 @@ static void abandon(scheduler *s, PyTasklet *survivor)
  * stack where it stands. */
 static void become_main(scheduler *s, PyTasklet *t)
 {
-    sl_worker *w = sl_self();
+    sl_oworker *w = sl_self();
     PyTasklet *old = s->main;
     if (old != t) {
         old->is_main = false;
@@ -165,11 +178,11 @@ static void become_main(scheduler *s, PyTasklet *t)
     w->deferred = NULL;
     sl_store_ptr(&w->on, &w->native);
     if (s->lane.pool)
-        sl_pool_after_fork(&s->pool, w);
+        sl_opool_after_fork(&s->pool, w);
     s->pool.monitor.native.env = NULL; /* freed with its thread; the deadlock check counts states */
     sl_store_ptr(&s->lane.host, w);
     s->lane.owner = w;
-    sl_lane_append(&s->lane, &t->base); /* with the reference it had */
+    sl_olane_append(&s->lane, &t->base); /* with the reference it had */
     s->initial = true;
     s->thread_id = PyThread_get_thread_ident();
     fe.initial = s;
@@ -191,7 +204,11 @@ PyThreadState *lifecycle_new_state(void)
 static PyObject *before_fork(PyObject *module, PyObject *unused)
 {
     sl_cpu_before_fork();
-    sl_lock_take(&making_state);
+    if (!sl_trylock(&making_state)) { /* its holder may need the GIL: an allocator that traces */
+        Py_BEGIN_ALLOW_THREADS
+        sl_lock_take(&making_state);
+        Py_END_ALLOW_THREADS
+    }
     Py_RETURN_NONE;
 }
 
@@ -206,7 +223,7 @@ static PyObject *after_fork_in_child(PyObject *module, PyObject *unused)
 {
     sl_lock_init(&making_state);
     sl_cpu_after_fork(true);
-    sl_worker *w = sl_self();
+    sl_oworker *w = sl_self();
     PyTasklet *t = w && w->current ? tasklet_of(w->current) : NULL;
     scheduler *own = t ? scheduler_of(t) : NULL;
     sl_stack_pool_after_fork(fe.stacks);

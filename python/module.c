@@ -78,7 +78,7 @@ static PyObject *py_getmain(PyObject *module, PyObject *unused)
 static PyObject *py_getruncount(PyObject *module, PyObject *unused)
 {
     PyTasklet *t = current_tasklet();
-    return t ? PyLong_FromLong((long)sl_lane_count(t->base.lane)) : NULL;
+    return t ? PyLong_FromLong((long)sl_olane_count(t->base.lane)) : NULL;
 }
 
 static PyObject *py_switch_trap(PyObject *module, PyObject *args)
@@ -121,14 +121,14 @@ static PyObject *py_stats(PyObject *module, PyObject *unused)
     if (!d)
         return NULL;
     scheduler *s = scheduler_of(t);
-    sl_lane *lane = &s->lane;
+    sl_olane *lane = &s->lane;
     sl_stack_stats st;
     sl_stack_pool_stats(fe.stacks, &st);
     bool pool = lane->pool != NULL;
     int rc = 0;
     rc |= put_number(d, "threads", pool ? sl_load_acquire(&s->pool.nworkers) : 1);
     rc |= put_number(d, "threads_limit", (unsigned long long)(pool ? config_threads() : 1));
-    rc |= put_number(d, "runnable", sl_lane_count(lane));
+    rc |= put_number(d, "runnable", sl_olane_count(lane));
     rc |= put_number(d, "strays", sl_load_relaxed(&lane->strays));
     rc |= put_number(d, "timers", sl_load_relaxed(&lane->timers.count));
     rc |= put_number(d, "io_waiters", sl_load_relaxed(&lane->waiting));
@@ -308,7 +308,7 @@ static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, co
 static void describe_tasklet(const void *label, char *text, size_t size)
 {
     static const char what[] = "tasklet object at 0x";
-    uintptr_t address = label ? (uintptr_t)tasklet_of((sl_tasklet *)label) : 0;
+    uintptr_t address = label ? (uintptr_t)tasklet_of((sl_otasklet *)label) : 0;
     size_t digits = 2 * sizeof address, n = sizeof what - 1;
     if (size < n + digits + 1)
         return;
@@ -367,8 +367,10 @@ static int exec(PyObject *module)
         return -1;
     fe.main_ts = oldest_state(PyInterpreterState_Get());
     compat_init_signal_target(fe.main_ts);
-    if (exceptions_init(module) < 0 || threads_init(module) < 0 || tasklet_init_type(module) < 0 ||
+    if (exceptions_init(module) < 0 || threads_init(module) < 0 || thread_info_init(module) < 0 || names_init() < 0 || pickle_init(module) < 0 || trace_init() < 0 || tasklet_init_type(module) < 0 ||
         channel_init_type(module) < 0 || descriptor_init_type(module) < 0 || waits_init(module) < 0 ||
+        select_init(module) < 0 || sync_init(module) < 0 || queue_init(module) < 0 ||
+        group_init(module) < 0 ||
         add_type(module, &fe.atomic_type, &atomic_spec, "atomic") < 0 ||
         add_type(module, &fe.pinned_type, &pinned_spec, "pinned") < 0 || lifecycle_init(module) < 0 ||
         PyModule_AddStringConstant(module, "__version__", SL_VERSION) < 0)

@@ -13,7 +13,8 @@
 
 #include "compat.h"
 
-#include "../sched/lane.h"
+#include "../sched/ordered/lane.h"
+#include "../sched/rendezvous.h"
 
 #define CONFIG_THREADS_MAX 1024
 
@@ -29,52 +30,77 @@ enum execution {
     EXEC_STARTED,  /* has a carrier */
 };
 
-/* A park on a timer or a descriptor, in the frame of who waits (waits.c). */
+/* A park on a timer, a descriptor or several channels, or the clock of a channel
+ * operation; in the frame of who waits. */
 typedef struct pywait {
     sl_timer timer;
     sl_fdwait fdwait;
     PyTasklet *tasklet;
+    void (*leave)(struct pywait *w); /* takes it out of what else it is in, or NULL */
+    PyObject *unsent; /* of a channel operation that timed out: its tempval */
     bool timed_out;
+    const char *hopeless; /* the wait may be ended by another thread; the error for main when that cannot be either */
 } pywait;
+
+/* What few tasklets have; made when first needed (names.c, trace.c, exits.c). */
+typedef struct rarities {
+    PyObject *name;            /* str, or NULL: derived */
+    PyObject *trace, *profile; /* to be set when it runs next; NULL: nothing to do */
+    PyObject *exit;            /* the TaskletExit that was raised in it, until it ends; NULL: unknown */
+    PyTasklet *next_suspect;   /* scheduler.suspects */
+    bool suspect;              /* is in that list */
+    bool doubtful;             /* one look has told nothing */
+} rarities;
 
 /* References: membership in a ring, in a channel's queue, in a wait and being
  * a stray hold one strong reference to the tasklet, handed from one to the
  * next.  A floating tasklet has only its users'. */
 struct PyTasklet {
     PyObject_HEAD
-    sl_tasklet base;
+    sl_otasklet base;
     PyObject *tempval; /* NULL: None */
-    PyObject *func, *args, *kwargs; /* while EXEC_FRESH; args is a tuple */
-    PyObject *context; /* contextvars.Context to run in, or NULL: an empty one */
+    PyObject *func; /* from EXEC_FRESH to the end */
+    PyObject *args, *kwargs; /* while EXEC_FRESH; args is a tuple */
+    PyObject *context; /* until it starts: contextvars.Context to run in, or NULL: an empty one */
     PyChannel *channel; /* while SL_IN_QUEUE; borrowed: the blocked call holds it */
-    pywait *wait;       /* while SL_IN_WAIT */
+    pywait *wait;       /* while SL_IN_WAIT, or SL_IN_QUEUE with a timeout */
+    uint64_t arrival;   /* while SL_IN_QUEUE: its number in that channel */
     PyTasklet *next_corpse;
     PyObject *weakrefs;
+    PyCodeObject *born_in; /* the code that made it, or NULL, and where in it */
+    int born_at;
+    rarities *rare; /* or NULL */
     uint32_t timeouts; /* armed timeout() blocks of this tasklet */
     uint8_t execution;
     int8_t blocked; /* +1 waits to send, -1 to receive */
     bool delivered; /* tempval came over a channel and must not be lost */
+    bool watched;   /* its method _end is told the outcome (Task in stackless/_group.py) */
     bool is_main, atomic, ignore_nesting, block_trap, zombie, killed_at_exit;
 };
 
 struct PyChannel {
     PyObject_HEAD
-    sl_tasklet *head, *tail; /* FIFO by next/prev, ends NULL */
+    sl_otasklet *head, *tail; /* FIFO by next/prev, ends NULL */
     Py_ssize_t balance;      /* > 0: senders wait; < 0: receivers */
     int preference;          /* -1, 0, 1 */
-    int schedule_all;
-    bool closing;
+    bool schedule_all, closing;
+    unsigned beside;         /* what there is beside the queue: a buffer, each arm of a select() */
+    uint64_t arrivals;       /* how many have begun to wait: who came first is served first */
+    PyObject **buffer;       /* a ring of `capacity` values, or NULL */
+    Py_ssize_t capacity, count, first;
+    sl_waiters arms[2];      /* of select(), by SL_RECEIVERS and SL_SENDERS; none whose claim is taken */
     PyObject *weakrefs;
 };
 
 struct scheduler {
-    sl_lane lane;
-    sl_worker worker; /* of the thread that brought it */
-    sl_pool pool;
+    sl_olane lane;
+    sl_oworker worker; /* of the thread that brought it */
+    sl_opool pool;
     PyTasklet *main;  /* strong */
     unsigned long thread_id;
     Py_ssize_t refs;  /* its thread, and every tasklet */
     bool initial;     /* the initial thread's */
+    bool adopted;     /* its thread has used the module; else another one has asked about it */
     bool dead;        /* its thread has ended, or was left behind by a fork */
     bool parked;      /* its thread sleeps with nothing to run: deadlock check */
     bool closing;     /* interpreter exit: do not wait for the lane for ever */
@@ -85,8 +111,11 @@ struct scheduler {
     bool threadblock;      /* the innermost watchdog asked to wait for other threads */
     PyTasklet *last_blocked; /* who emptied the ring by blocking; borrowed, NULL if it ended */
     PyTasklet *corpses;    /* left the ring for good or as floating: who runs next drops the ring's reference */
+    PyTasklet *suspects;   /* TaskletExit was raised in them and they have not ended; borrowed */
+    int chores;            /* suspects, and started tasklets with a trace function to be set */
     scheduler *next;       /* all schedulers */
     uint64_t spawned;
+    int pickle_flags;
 };
 
 typedef struct front_end {
@@ -103,6 +132,7 @@ typedef struct front_end {
     int threads;        /* STACKLESS_THREADS, 0: default */
     size_t stack_size;
     uint64_t epoch;     /* pollers made before another value are gone (fork) */
+    int pickle_flags;   /* of schedulers to come */
     bool finished;      /* exit has run: no switching any more */
 } front_end;
 
@@ -113,7 +143,7 @@ static inline scheduler *scheduler_of(const PyTasklet *t)
     return container(scheduler, lane, t->base.lane);
 }
 
-static inline PyTasklet *tasklet_of(sl_tasklet *base)
+static inline PyTasklet *tasklet_of(sl_otasklet *base)
 {
     return container(PyTasklet, base, base);
 }
@@ -135,26 +165,42 @@ static inline bool is_alive(const PyTasklet *t)
 PyTasklet *current_slow(void);
 static inline PyTasklet *current_tasklet(void)
 {
-    sl_worker *w = sl_self();
+    sl_oworker *w = sl_self();
     if (__builtin_expect(w && w->current, 1))
         return tasklet_of(w->current);
     return current_slow();
 }
+/* The scheduler whose tasklets run on that thread, or NULL. */
 scheduler *scheduler_of_thread(unsigned long id);
+/* The same, made if the thread has none yet; NULL: no such thread, or with an exception. */
+scheduler *threads_scheduler(unsigned long id);
+/* The thread states of the program's own threads, newest first; NULL: from the
+ * beginning, and at the end.  Those of tasklets have the id of some thread. */
+PyThreadState *threads_next(PyThreadState *ts);
+/* Appends who has a stack of its own and does not run; `list` (stolen), or NULL with an exception. */
+PyObject *threads_started(scheduler *s, PyObject *list);
 void scheduler_unref(scheduler *s);
 /* Are all other threads of the interpreter parked (or is there none)? */
 bool threads_all_parked(scheduler *s);
 int threads_init(PyObject *module);
 
+/* ---- thread_info.c ---- */
+
+/* A converter of PyArg_Parse*(): an unsigned long; -1 gives THREADS_SELF. */
+#define THREADS_SELF (~0ul)
+int threads_parse_id(PyObject *o, void *out);
+int thread_info_init(PyObject *module);
+
 /* ---- schedule.c: the ring rules ---- */
 
 /* The calling tasklet at a scheduling point: queues a stray for the lane,
- * raises what was thrown at it. */
+ * raises what another thread has thrown at it while it ran. */
 PyTasklet *enter_slow(PyTasklet *t);
 static inline PyTasklet *enter(void)
 {
-    sl_worker *w = sl_self();
-    if (__builtin_expect(w && w->current && w->lane && w->current->place == SL_IN_RING, 1))
+    sl_oworker *w = sl_self();
+    if (__builtin_expect(w && w->current && w->lane && w->current->place == SL_IN_RING, 1) &&
+        __builtin_expect(!tasklet_of(w->current)->tempval, 1))
         return tasklet_of(w->current);
     PyTasklet *t = current_tasklet();
     return t ? enter_slow(t) : NULL;
@@ -176,12 +222,13 @@ void make_runnable(PyTasklet *t);
 bool unblock(PyTasklet *t);
 PyTasklet *watchdog_or_main(scheduler *s);
 bool resolve_empty_ring(scheduler *s, PyTasklet *prev);
-void drop_corpses(scheduler *s);
+/* What is to be done between two turns. */
+void tidy(scheduler *s);
 void add_corpse(scheduler *s, PyTasklet *t /* stolen */);
 static inline void after_landing(scheduler *s)
 {
-    if (__builtin_expect(s->corpses || sl_carrier_due(&s->lane), 0))
-        drop_corpses(s);
+    if (__builtin_expect(s->corpses || s->chores || sl_carrier_due(&s->lane), 0))
+        tidy(s);
 }
 PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove);
 PyObject *run_loop(PyTasklet *t, bool threadblock);
@@ -218,16 +265,105 @@ extern PyGetSetDef tasklet_getset[]; /* tasklet_attrs.c */
 PyObject *tasklet_throw_bomb(PyTasklet *t, PyObject *bomb, bool pending);
 int tasklet_kill(PyTasklet *t, bool pending);
 
+/* ---- tasklet_attrs.c, names.c: what a tasklet is called and where it was made ---- */
+
+/* Runs at this moment, here or on another OS thread. */
+bool tasklet_is_current(PyTasklet *t);
+/* Its thread state while it is started, else NULL. */
+static inline PyThreadState *state_of(PyTasklet *t)
+{
+    return t->execution == EXEC_STARTED && t->base.carrier ? t->base.carrier->env : NULL;
+}
+rarities *tasklet_rare(PyTasklet *t); /* NULL with MemoryError */
+void names_born(PyTasklet *t);
+PyObject *names_get(PyTasklet *t);
+PyObject *names_place(PyTasklet *t); /* "FILE:LINE", or None */
+PyObject *names_repr(PyObject *self);
+void names_note(PyTasklet *t); /* to the current exception */
+int names_init(void);
+PyObject *names_get_attr(PyObject *self, void *unused);
+int names_set_attr(PyObject *self, PyObject *value, void *unused);
+PyObject *names_created_at(PyObject *self, void *unused);
+
+/* ---- context.c, trace.c: contextvars, trace and profile functions ---- */
+
+PyObject *context_set(PyObject *self, PyObject *context);
+PyObject *context_run(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names);
+PyObject *context_get_id(PyObject *self, void *unused);
+PyObject *trace_get(PyObject *self, void *which);
+int trace_set(PyObject *self, PyObject *value, void *which);
+/* On the tasklet's own state: at its start, and when it runs again. */
+void trace_begin(PyTasklet *t);
+void trace_apply(PyTasklet *t);
+void trace_forget(PyTasklet *t);
+int trace_init(void);
+
+PyObject *context_of(PyTasklet *t); /* made if there is none yet */
+
+/* ---- pickle.c ---- */
+
+PyObject *pickle_reduce_tasklet(PyObject *self, PyObject *unused);
+PyObject *pickle_reduce_tasklet_ex(PyObject *self, PyObject *protocol);
+PyObject *pickle_restore_tasklet(PyObject *self, PyObject *state);
+PyObject *pickle_reduce_channel(PyObject *self, PyObject *unused);
+PyObject *pickle_reduce_channel_ex(PyObject *self, PyObject *protocol);
+PyObject *pickle_restore_channel(PyObject *self, PyObject *state);
+/* Had started when it was pickled: it can be looked at, but not run. */
+bool pickle_is_stopped(PyTasklet *t);
+PyObject *pickle_remains(PyTasklet *t, const char *name);
+int pickle_init(PyObject *module);
+
+/* ---- exits.c: who swallows TaskletExit ---- */
+
+/* TaskletExit has been raised in `t` (it is the current exception), or will be. */
+void exits_raised(PyTasklet *t);
+void exits_look(scheduler *s);
+void exits_forget(PyTasklet *t);
+
 /* ---- channel.c ---- */
 
 int channel_init_type(PyObject *module);
+void channel_enqueue(PyChannel *c, PyTasklet *t, int dir);
 void channel_remove(PyChannel *c, PyTasklet *t);
+/* dir: +1 to send, -1 to receive.  Would it not block? */
+bool channel_ready(const PyChannel *c, int dir);
+/* The operation (5.1): `value` is stolen, NULL for None and to receive. */
+PyObject *channel_operate(PyChannel *c, PyTasklet *t, PyObject *value, int dir, int64_t deadline);
+PyObject *channel_refuse_closed(void);
+
+/* ---- select.c ---- */
+
+int select_init(PyObject *module);
+/* The tasklet of the first waiting arm that a `dir` operation can meet, or NULL. */
+PyTasklet *select_peek(const PyChannel *c, int dir, uint64_t *arrival);
+/* Wins that arm and takes its tasklet off all its channels; what it sends goes to
+ * its tempval.  The wait's reference goes to the caller. */
+void select_win(PyChannel *c, int dir);
+
+/* ---- sync.c, queue.c: locks, semaphores, events, conditions; queues ---- */
+
+int sync_init(PyObject *module);
+int queue_init(PyObject *module);
+
+/* ---- group.c ---- */
+
+int group_init(PyObject *module);
+/* Tells a watched tasklet its outcome: `result` (stolen), or NULL and the current exception. */
+void group_tell(PyTasklet *t, PyObject *result);
 
 /* ---- waits.c ---- */
 
 int waits_init(PyObject *module);
+/* A delay in seconds as a deadline; None: SL_NEVER.  -1 with an exception. */
+int parse_deadline(PyObject *seconds, int64_t *deadline);
+/* Starts the clock of `w`; at the deadline fire(&w->timer) runs, where no Python
+ * code may; NULL: timed_out is set and the tasklet made runnable. */
+int wait_arm(PyTasklet *t, pywait *w, int64_t deadline, void (*fire)(sl_timer *));
+/* Leaves the ring until something makes it runnable: its tempval, or NULL with
+ * what was thrown at it. */
+PyObject *wait_park(PyTasklet *t, pywait *w);
 /* In a forked child: of the lane's timers only survivor's time-outs go on. */
-void waits_abandon(sl_lane *lane, PyTasklet *survivor);
+void waits_abandon(sl_olane *lane, PyTasklet *survivor);
 void wait_cancel(PyTasklet *t);
 /* Parks the running tasklet until `ns` have passed or the descriptor is ready.
  * Events, 0 on time-out, -1 with an exception. */
@@ -242,7 +378,8 @@ int config_threads(void);
 int lifecycle_init(PyObject *module);
 /* PyThreadState_New() for a thread without the GIL, never in the middle of a fork. */
 PyThreadState *lifecycle_new_state(void);
-PyTasklet *next_victim(scheduler *s); /* borrowed */
+/* Kills each started tasklet of `s`, once; false: it gave up, with a warning that names the occasion. */
+bool lifecycle_kill_all(scheduler *s, const char *occasion);
 /* Ends a child process whose only tasklet ended; NULL: with the current exception. */
 _Noreturn void lifecycle_end_child(PyObject *result);
 

@@ -19,7 +19,10 @@ PyObject *take_tempval(PyTasklet *t)
     if (!v)
         Py_RETURN_NONE;
     if (__builtin_expect(is_bomb(v), 0)) {
+        bool exit = bomb_is_exit(v);
         bomb_explode(v);
+        if (exit)
+            exits_raised(t);
         return NULL;
     }
     return v;
@@ -38,7 +41,7 @@ bool trapped(PyTasklet *t)
 static PyTasklet *rejoin(PyTasklet *t)
 {
     scheduler *s = scheduler_of(t);
-    sl_worker *w = sl_rejoin(sl_self(), &t->base);
+    sl_oworker *w = sl_rejoin(sl_self(), &t->base);
     after_landing(s);
     if (t->tempval && is_bomb(t->tempval)) {
         take_tempval(t);
@@ -53,14 +56,19 @@ static PyTasklet *rejoin(PyTasklet *t)
 
 PyTasklet *enter_slow(PyTasklet *t)
 {
-    sl_worker *w = sl_self();
+    sl_oworker *w = sl_self();
     /* Not in its place: it is just leaving, or has ended. */
     if (!w->current || t->base.place != (w->lane ? SL_IN_RING : SL_STRAY)) {
         PyErr_SetString(PyExc_RuntimeError,
                         "cannot switch here: a signal handler or finalizer runs while its tasklet waits");
         return NULL;
     }
-    return w->lane ? t : rejoin(t);
+    if (!w->lane)
+        return rejoin(t);
+    if (!t->tempval || !is_bomb(t->tempval))
+        return t;
+    take_tempval(t);
+    return NULL;
 }
 
 /* ---- corpses ---- */
@@ -75,7 +83,7 @@ void add_corpse(scheduler *s, PyTasklet *t)
     s->corpses = t;
 }
 
-void drop_corpses(scheduler *s)
+static void drop_corpses(scheduler *s)
 {
     while (s->corpses) {
         PyTasklet *t = s->corpses;
@@ -86,8 +94,31 @@ void drop_corpses(scheduler *s)
         Py_DECREF(t);
         PyErr_Restore(type, value, tb);
     }
+}
+
+/* On the stack of whoever runs now, which may be a worker's own. */
+static void do_chores(scheduler *s)
+{
+    sl_oworker *w = sl_self();
+    PyTasklet *t = w->current && w->lane == &s->lane ? tasklet_of(w->current) : NULL;
+    PyObject *type, *value, *tb;
+    if (!t || fe.finished)
+        return;
+    PyErr_Fetch(&type, &value, &tb);
+    if (t->rare)
+        trace_apply(t);
+    if (s->suspects)
+        exits_look(s);
+    PyErr_Restore(type, value, tb);
+}
+
+void tidy(scheduler *s)
+{
+    drop_corpses(s);
     if (sl_carrier_due(&s->lane) && sl_self()->lane == &s->lane)
         sl_carrier_reap(&s->lane);
+    if (s->chores)
+        do_chores(s);
 }
 
 /* ---- making runnable ---- */
@@ -110,7 +141,7 @@ void make_runnable(PyTasklet *t)
             return; /* in the ring, or on its way there */
         Py_INCREF(t);
     }
-    sl_lane_append(t->base.lane, &t->base);
+    sl_olane_append(t->base.lane, &t->base);
 }
 
 /* ---- the empty ring (1.5, 1.4-5, 18.4) ---- */
@@ -136,6 +167,9 @@ static bool resolve_after_end(PyTasklet *w)
         plant_error(w, w->blocked > 0
                            ? "the main tasklet is sending without a receiver available."
                            : "the main tasklet is receiving without a sender available.");
+    else if (w->base.place == SL_IN_WAIT) /* for nothing that comes by itself */
+        plant_error(w, w->wait->hopeless ? w->wait->hopeless
+                                         : "the main tasklet is in select() without a partner available.");
     make_runnable(w);
     return true;
 }
@@ -147,7 +181,7 @@ static bool expects(scheduler *s)
     uintptr_t theirs = 0;
     for (int i = 0; i < s->nwatchdogs; i++)
         theirs += s->watchdogs[i]->timeouts;
-    return sl_lane_expects(&s->lane, theirs);
+    return sl_olane_expects(&s->lane, theirs);
 }
 
 bool resolve_empty_ring(scheduler *s, PyTasklet *prev)
@@ -159,7 +193,8 @@ bool resolve_empty_ring(scheduler *s, PyTasklet *prev)
         return false;
     PyTasklet *w = watchdog_or_main(s);
     bool floating = w->base.place == SL_NOWHERE;
-    if (!prev && !(floating && s->threadblock))
+    bool patient = floating ? s->threadblock : w->base.place == SL_IN_WAIT && w->wait->hopeless;
+    if (!prev && !patient)
         return resolve_after_end(w);
     if (floating && !s->threadblock) {
         if (prev != w && prev->tempval && is_bomb(prev->tempval)) {
@@ -203,17 +238,17 @@ PyObject *switch_to(PyTasklet *prev, PyTasklet *next)
 PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove)
 {
     scheduler *s = scheduler_of(t);
-    sl_tasklet *next = t->base.next;
+    sl_otasklet *next = t->base.next;
     if (!retval)
         retval = (PyObject *)t;
     if (next != &t->base || remove) {
-        if ((next != &t->base || sl_lane_expects(&s->lane, 0) || t != s->main) && trapped(t))
+        if ((next != &t->base || sl_olane_expects(&s->lane, 0) || t != s->main) && trapped(t))
             return NULL;
     }
     set_tempval(t, retval == Py_None ? NULL : Py_NewRef(retval));
     if (!remove)
         return switch_to(t, tasklet_of(next));
-    sl_lane_unlink(&s->lane, &t->base);
+    sl_olane_unlink(&s->lane, &t->base);
     add_corpse(s, t);
     return switch_to(t, NULL);
 }
@@ -256,7 +291,7 @@ PyObject *run_loop(PyTasklet *t, bool threadblock)
 {
     scheduler *s = scheduler_of(t);
     bool alone = t->base.next == &t->base;
-    if (alone && !threadblock && !sl_lane_expects(&s->lane, 0))
+    if (alone && !threadblock && !sl_olane_expects(&s->lane, 0))
         Py_RETURN_NONE;
     if (trapped(t) || push_watchdog(s, t) < 0)
         return NULL;
@@ -265,7 +300,7 @@ PyObject *run_loop(PyTasklet *t, bool threadblock)
     if (t->is_main)
         s->lane.owner_waits = true;
     set_tempval(t, NULL);
-    sl_lane_unlink(&s->lane, &t->base);
+    sl_olane_unlink(&s->lane, &t->base);
     Py_DECREF(t); /* the ring's; the watchdog list has one */
     PyObject *v = switch_to(t, NULL);
     s->threadblock = outer;

@@ -36,20 +36,22 @@ PyTasklet *tasklet_new_main(scheduler *s)
     t->base.carrier = &s->worker.native;
     t->base.home = &s->worker;
     Py_INCREF(t); /* the ring's */
-    sl_lane_append(&s->lane, &t->base);
+    sl_olane_append(&s->lane, &t->base);
     return t;
 }
 
 static PyObject *tasklet_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyTasklet *current = current_tasklet();
-    return current ? (PyObject *)alloc(type, scheduler_of(current)) : NULL;
+    PyTasklet *current = current_tasklet(), *t = current ? alloc(type, scheduler_of(current)) : NULL;
+    if (t)
+        names_born(t);
+    return (PyObject *)t;
 }
 
 /* contextvars: a copy of the creator's context, taken now. */
 static int inherit_context(PyTasklet *t)
 {
-    if (t->context || !compat_has_context(PyThreadState_Get()))
+    if (t->context || !PyThreadState_Get()->context)
         return 0;
     t->context = PyContext_CopyCurrent();
     return t->context ? 0 : -1;
@@ -57,6 +59,10 @@ static int inherit_context(PyTasklet *t)
 
 void tasklet_set_dead(PyTasklet *t)
 {
+    if (t->rare) {
+        exits_forget(t);
+        trace_forget(t);
+    }
     t->execution = EXEC_NONE;
     Py_CLEAR(t->tempval);
     Py_CLEAR(t->func);
@@ -69,8 +75,8 @@ void tasklet_set_dead(PyTasklet *t)
 
 static bool is_running(PyTasklet *t)
 {
-    sl_worker *host = sl_lane_host(t->base.lane);
-    return host->current == &t->base || t->base.place == SL_STRAY;
+    sl_oworker *host = sl_olane_host(t->base.lane);
+    return !scheduler_of(t)->dead && (host->current == &t->base || t->base.place == SL_STRAY);
 }
 
 static int refuse(const char *text)
@@ -92,6 +98,8 @@ static int may_bind(PyTasklet *t, bool unbinds)
     }
     if (t->base.place != SL_NOWHERE)
         return refuse("tasklet is scheduled");
+    if (t->execution == EXEC_STARTED) /* its thread has ended and it has not */
+        return refuse("tasklet has C state on its stack");
     return 0;
 }
 
@@ -253,7 +261,7 @@ static PyObject *tasklet_remove(PyObject *self, PyObject *unused)
         return NULL;
     }
     if (t->base.place == SL_IN_RING) {
-        sl_lane_unlink(t->base.lane, &t->base);
+        sl_olane_unlink(t->base.lane, &t->base);
         Py_DECREF(t); /* the ring's; `self` is still held by the caller */
     }
     return Py_NewRef(self);
@@ -262,15 +270,15 @@ static PyObject *tasklet_remove(PyObject *self, PyObject *unused)
 /* run() on another thread's tasklet: next there, or first if it sleeps. */
 static void run_elsewhere(PyTasklet *t)
 {
-    sl_lane *lane = t->base.lane;
+    sl_olane *lane = t->base.lane;
     if (t->base.place == SL_IN_RING)
         return;
     if (!unblock(t))
         Py_INCREF(t);
-    if (!sl_lane_host(lane)->current) /* its thread sleeps, or is just being woken */
-        sl_lane_append_head(lane, &t->base);
+    if (!sl_olane_host(lane)->current) /* its thread sleeps, or is just being woken */
+        sl_olane_append_head(lane, &t->base);
     else
-        sl_lane_append_next(lane, &t->base);
+        sl_olane_append_next(lane, &t->base);
 }
 
 static PyObject *tasklet_run(PyObject *self, PyObject *unused)
@@ -302,15 +310,63 @@ static PyObject *tasklet_switch(PyObject *self, PyObject *unused)
         Py_RETURN_NONE;
     if (!enter() || may_run(t, "tasklet has no thread") < 0 || trapped(current))
         return NULL;
-    sl_lane_unlink(current->base.lane, &current->base);
+    sl_olane_unlink(current->base.lane, &current->base);
     add_corpse(scheduler_of(current), current);
     return switch_to(current, t);
 }
 
+/* ---- bind_thread ---- */
+
+static scheduler *thread_to_bind(PyObject *args)
+{
+    unsigned long id = THREADS_SELF;
+    if (!PyArg_ParseTuple(args, "|O&:bind_thread", threads_parse_id, &id))
+        return NULL;
+    PyTasklet *current = current_tasklet();
+    if (!current)
+        return NULL;
+    scheduler *s = id == THREADS_SELF ? scheduler_of(current) : threads_scheduler(id);
+    if (!s && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "bad thread");
+    return s;
+}
+
+static PyObject *tasklet_bind_thread(PyObject *self, PyObject *args)
+{
+    PyTasklet *t = (PyTasklet *)self;
+    scheduler *s = thread_to_bind(args), *old = scheduler_of(t);
+    if (!s)
+        return NULL;
+    if (s == old)
+        Py_RETURN_NONE;
+    if (is_running(t) || t->base.place == SL_IN_RING || t->base.place == SL_DEFERRED) {
+        refuse("can't (re)bind a runnable tasklet");
+        return NULL;
+    }
+    if (t->execution == EXEC_STARTED) {
+        refuse("tasklet has C state on its stack");
+        return NULL;
+    }
+    if (old->last_blocked == t)
+        old->last_blocked = NULL;
+    join_scheduler(t, s);
+    scheduler_unref(old);
+    Py_RETURN_NONE;
+}
+
 /* ---- throw, kill ---- */
 
-/* A stray runs, or will when its call returns: it cannot be switched to, and
- * gets the exception there (18.5). */
+/* Runs on an OS thread where it cannot be switched to: it gets the exception
+ * between two instructions. */
+static bool is_out_of_reach(PyTasklet *t)
+{
+    sl_oworker *host = sl_olane_host(t->base.lane);
+    return t->base.place == SL_STRAY ||
+           (host->current == &t->base && host != sl_self() && !sl_load_relaxed32(&host->switching));
+}
+
+/* A stray runs, or will when its call returns (18.5); so does another thread's
+ * current tasklet. */
 static PyObject *throw_at_stray(PyTasklet *t, PyObject *bomb)
 {
     PyObject *cls = bomb_async_class(bomb);
@@ -354,7 +410,7 @@ PyObject *tasklet_throw_bomb(PyTasklet *t, PyObject *bomb, bool pending)
         if (!is_alive(t))
             return throw_at_dead(t, bomb);
     }
-    if (t->base.place == SL_STRAY)
+    if (is_out_of_reach(t))
         return throw_at_stray(t, bomb);
     set_tempval(t, bomb);
     if (pending) {
@@ -394,10 +450,25 @@ static PyObject *tasklet_raise_exception(PyObject *self, PyObject *args)
     return tasklet_throw_bomb((PyTasklet *)self, bomb, false);
 }
 
+/* Of one that its thread has left behind: its stack is lost. */
+static void discard(PyTasklet *t)
+{
+    bool held = unblock(t);
+    if (t->base.carrier)
+        t->base.carrier->tasklet = NULL;
+    t->base.carrier = NULL;
+    t->base.home = NULL;
+    t->timeouts = 0;
+    t->wait = NULL;
+    tasklet_set_dead(t);
+    if (held)
+        Py_DECREF(t); /* the caller has one */
+}
+
 int tasklet_kill(PyTasklet *t, bool pending)
 {
     if (scheduler_of(t)->dead) {
-        tasklet_set_dead(t);
+        discard(t);
         return 0;
     }
     PyObject *r = tasklet_throw_bomb(t, bomb_from_class(fe.tasklet_exit, NULL), pending);
@@ -448,7 +519,7 @@ static PyObject *tasklet_pin(PyObject *self, PyObject *args)
     bool was = t->base.home != NULL;
     if (t->is_main)
         return PyBool_FromLong(1); /* always */
-    sl_worker *w = sl_self();
+    sl_oworker *w = sl_self();
     if (!w || w->current != &t->base) {
         refuse("only the running tasklet can be pinned: call it on getcurrent()");
         return NULL;
@@ -467,7 +538,7 @@ static void tasklet_finalize(PyObject *self)
         return;
     PyObject *type, *value, *tb;
     PyErr_Fetch(&type, &value, &tb);
-    sl_worker *w = sl_self();
+    sl_oworker *w = sl_self();
     bool here = w && w->current && w->current->place == SL_IN_RING && w->lane == t->base.lane;
     for (int i = 0; i < 10 && is_alive(t); i++) {
         if (tasklet_kill(t, !here) < 0)
@@ -496,6 +567,11 @@ static int tasklet_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(t->args);
     Py_VISIT(t->kwargs);
     Py_VISIT(t->context);
+    if (t->rare) {
+        Py_VISIT(t->rare->trace);
+        Py_VISIT(t->rare->profile);
+        Py_VISIT(t->rare->exit);
+    }
     return 0;
 }
 
@@ -520,6 +596,11 @@ static void tasklet_dealloc(PyObject *self)
     if (t->weakrefs)
         PyObject_ClearWeakRefs(self);
     tasklet_set_dead(t);
+    Py_XDECREF(t->born_in);
+    if (t->rare) {
+        Py_XDECREF(t->rare->name);
+        PyMem_Free(t->rare);
+    }
     if (t->base.carrier)
         t->base.carrier->tasklet = NULL; /* left behind by a dead thread, exit or fork */
     if (s) {
@@ -559,6 +640,11 @@ static PyMethodDef tasklet_methods[] = {
     {"switch", tasklet_switch, METH_NOARGS,
      "switch() -> value\n\n"
      "As run(), but the caller leaves the ring and is paused."},
+    {"bind_thread", tasklet_bind_thread, METH_VARARGS,
+     "bind_thread(thread_id=-1) -> None\n\n"
+     "Makes a tasklet that has not started belong to another thread (-1: the calling one),\n"
+     "also after its own has ended. RuntimeError while it is runnable or if it has started;\n"
+     "ValueError: there is no such thread. Never switches."},
     {"throw", (PyCFunction)tasklet_throw, METH_VARARGS | METH_KEYWORDS,
      "throw(exc, val=None, tb=None, pending=False) -> value\n\n"
      "Raises an exception in this tasklet: at once, by switching to it, or with pending\n"
@@ -579,6 +665,17 @@ static PyMethodDef tasklet_methods[] = {
      "set_ignore_nesting($self, flag, /)\n--\n\n"
      "Sets whether a timeout may interrupt this tasklet at any nesting level. Returns\n"
      "the old value."},
+    {"set_context", context_set, METH_O,
+     "set_context($self, context, /)\n--\n\n"
+     "Makes a contextvars.Context the one that this tasklet runs in; returns the tasklet.\n"
+     "RuntimeError while Context.run() executes in its present one, and if it is runnable\n"
+     "in another thread. Never switches."},
+    {"context_run", (PyCFunction)(void (*)(void))context_run, METH_FASTCALL | METH_KEYWORDS,
+     "context_run(callable, *args, **kwargs) -> result\n\n"
+     "Calls callable in the calling tasklet, with this tasklet's context variables."},
+    {"__reduce__", pickle_reduce_tasklet, METH_NOARGS, "Pickle support; RuntimeError while it runs."},
+    {"__reduce_ex__", pickle_reduce_tasklet_ex, METH_O, "Pickle support; RuntimeError while it runs."},
+    {"__setstate__", pickle_restore_tasklet, METH_O, "Pickle support; RuntimeError if it is alive."},
     {"pin", tasklet_pin, METH_VARARGS,
      "pin(pinned=True) -> bool\n\n"
      "Keeps the running tasklet on the OS thread where it is (pin(False): no longer), for\n"
@@ -600,6 +697,7 @@ static PyType_Slot tasklet_slots[] = {
     {Py_tp_new, tasklet_new},
     {Py_tp_init, tasklet_init},
     {Py_tp_call, tasklet_setup},
+    {Py_tp_repr, names_repr},
     {Py_tp_finalize, tasklet_finalize},
     {Py_tp_traverse, tasklet_traverse},
     {Py_tp_clear, tasklet_clear},

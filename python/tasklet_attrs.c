@@ -60,18 +60,18 @@ static PyObject *get_is_main(PyObject *self, void *unused)
     return PyBool_FromLong(SELF->is_main && !scheduler_of(SELF)->dead);
 }
 
-static bool is_current(PyTasklet *t)
+bool tasklet_is_current(PyTasklet *t)
 {
     scheduler *s = scheduler_of(t);
     if (s->dead || t->execution != EXEC_STARTED)
         return false;
-    sl_worker *w = sl_self();
-    return (w && w->current == &t->base) || sl_lane_host(&s->lane)->current == &t->base;
+    sl_oworker *w = sl_self();
+    return (w && w->current == &t->base) || sl_olane_host(&s->lane)->current == &t->base;
 }
 
 static PyObject *get_is_current(PyObject *self, void *unused)
 {
-    return PyBool_FromLong(is_current(SELF));
+    return PyBool_FromLong(tasklet_is_current(SELF));
 }
 
 static PyObject *get_pinned(PyObject *self, void *unused)
@@ -87,7 +87,7 @@ static PyObject *get_thread_id(PyObject *self, void *unused)
     return PyLong_FromUnsignedLong(s->thread_id);
 }
 
-static PyObject *neighbour(PyTasklet *t, sl_tasklet *base)
+static PyObject *neighbour(PyTasklet *t, sl_otasklet *base)
 {
     bool linked = t->base.place == SL_IN_RING || t->base.place == SL_IN_QUEUE;
     if (!linked || !base)
@@ -115,6 +115,8 @@ static PyFrameObject *top_frame(PyTasklet *t)
 
 static PyObject *get_frame(PyObject *self, void *unused)
 {
+    if (pickle_is_stopped(SELF))
+        return pickle_remains(SELF, "frame");
     PyFrameObject *f = top_frame(SELF);
     if (!f)
         Py_RETURN_NONE;
@@ -124,6 +126,8 @@ static PyObject *get_frame(PyObject *self, void *unused)
 static PyObject *get_recursion_depth(PyObject *self, void *unused)
 {
     long depth = 0;
+    if (pickle_is_stopped(SELF))
+        return pickle_remains(SELF, "recursion_depth");
     PyFrameObject *f = top_frame(SELF);
     while (f) {
         PyFrameObject *back = PyFrame_GetBack(f);
@@ -134,15 +138,31 @@ static PyObject *get_recursion_depth(PyObject *self, void *unused)
     return PyLong_FromLong(depth);
 }
 
-/* As hard switching does: every started tasklet has C state. */
+/* Interpreter entries beside the first one.  A function written in C that is
+ * the tasklet's own counts as none. */
+static int nesting_level(PyTasklet *t)
+{
+    PyThreadState *ts = is_alive(t) ? state_of(t) : NULL;
+    int entries = ts ? compat_entries(ts) : 0;
+    return entries > 0 ? entries - 1 : 0;
+}
+
 static PyObject *get_nesting_level(PyObject *self, void *unused)
 {
-    return PyLong_FromLong(is_alive(SELF) && SELF->execution == EXEC_STARTED);
+    return pickle_is_stopped(SELF) ? pickle_remains(SELF, "nesting_level") : PyLong_FromLong(nesting_level(SELF));
 }
 
 static PyObject *get_restorable(PyObject *self, void *unused)
 {
-    return PyBool_FromLong(SELF->execution != EXEC_STARTED || is_current(SELF));
+    return PyBool_FromLong(!pickle_is_stopped(SELF) && (nesting_level(SELF) == 0 || tasklet_is_current(SELF)));
+}
+
+static PyObject *get_cstate(PyObject *self, void *unused)
+{
+    PyObject *module = PyImport_ImportModule("stackless._inert");
+    PyObject *r = module ? PyObject_CallMethod(module, "cstack", "i", nesting_level(SELF)) : NULL;
+    Py_XDECREF(module);
+    return r;
 }
 
 static PyObject *get_tempval(PyObject *self, void *unused)
@@ -181,10 +201,20 @@ PyGetSetDef tasklet_getset[] = {
     {"prev", get_prev, NULL, "Its predecessor in the ring or the channel's queue, or None.", NULL},
     {"frame", get_frame, NULL, "Its topmost Python frame; None if it has not started or has ended.", NULL},
     {"recursion_depth", get_recursion_depth, NULL, "How many Python frames it has.", NULL},
-    {"nesting_level", get_nesting_level, NULL, "1 if it has a C stack, else 0.", NULL},
-    {"restorable", get_restorable, NULL, "False while it is suspended with a C stack.", NULL},
+    {"nesting_level", get_nesting_level, NULL, "How many calls on its stack have gone through C code.", NULL},
+    {"restorable", get_restorable, NULL, "False while it is suspended below a call that has gone through C code.", NULL},
+    {"cstate", get_cstate, NULL, "Stands for its C stack, which cannot be looked at: a cstack without a size.", NULL},
     {"tempval", get_tempval, set_tempval_attr,
      "What its pending operation will return; for a blocked sender what is being sent.", NULL},
+    {"trace_function", trace_get, trace_set,
+     "Its trace function or None, as sys.settrace() sets it. Set on another tasklet it takes\n"
+     "effect when that runs.", (void *)0},
+    {"profile_function", trace_get, trace_set, "Its profile function or None, as sys.setprofile() sets it.",
+     (void *)1},
+    {"context_id", context_get_id, NULL, "id() of the contextvars.Context that it runs in.", NULL},
+    {"name", names_get_attr, names_set_attr,
+     "A name for reprs and messages: that of its function, unless set; deleting it undoes that.", NULL},
+    {"created_at", names_created_at, NULL, "Where it was made, \"FILE:LINE\"; None if no Python code did.", NULL},
     {"_channel", get_channel, NULL, "The channel it is blocked on, or None.", NULL},
     {NULL},
 };

@@ -17,7 +17,7 @@ void scheduler_unref(scheduler *s)
 {
     if (--s->refs)
         return;
-    sl_lane_free(&s->lane);
+    sl_olane_free(&s->lane);
     fe.epoch++; /* its poller's address may be used again */
     PyMem_Free(s->watchdogs);
     PyMem_Free(s);
@@ -32,29 +32,76 @@ static void forget(scheduler *s)
         *at = s->next;
 }
 
-/* Kills what the thread has started; what is left loses its thread. */
-static void thread_ends(scheduler *s)
+/* ---- the end of a thread (9.8) ---- */
+
+PyObject *threads_started(scheduler *s, PyObject *list)
 {
-    sl_lane *lane = &s->lane;
-    PyTasklet *t;
-    for (int round = 0; round < 10 && lane->busy; round++) {
-        for (sl_carrier *c = lane->busy; c; c = c->next)
-            if (c->tasklet)
-                tasklet_of(c->tasklet)->killed_at_exit = false;
-        while ((t = next_victim(s)) != NULL) {
-            t->killed_at_exit = true;
-            Py_INCREF(t);
-            if (tasklet_kill(t, false) < 0)
-                PyErr_WriteUnraisable((PyObject *)t);
-            Py_DECREF(t);
-        }
+    for (sl_carrier *c = s->lane.busy; list && c; c = c->next) {
+        PyTasklet *t = c->tasklet ? tasklet_of(c->tasklet) : NULL;
+        if (t && t->base.place != SL_STRAY && !tasklet_is_current(t) && PyList_Append(list, (PyObject *)t) < 0)
+            Py_CLEAR(list);
     }
-    while (lane->current && lane->current != &s->main->base) {
-        t = tasklet_of(lane->current);
-        sl_lane_unlink(lane, &t->base);
+    return list;
+}
+
+/* The tasklet of the thread's own stack is no more. */
+static void retire_main(scheduler *s, PyTasklet *main)
+{
+    sl_olane_unlink(&s->lane, &main->base);
+    tasklet_set_dead(main);
+    main->is_main = false;
+    main->base.carrier = NULL;
+    main->base.home = NULL;
+    Py_DECREF(main); /* the ring's */
+    Py_DECREF(main); /* the scheduler's */
+}
+
+/* The thread's function has returned; another main stands where tasklets die. */
+static void replace_main(scheduler *s)
+{
+    PyTasklet *old = s->main, *t = tasklet_new_main(s);
+    if (!t) {
+        PyErr_Clear();
+        return; /* the old one will do */
+    }
+    s->main = t;
+    s->worker.native.tasklet = s->worker.current = s->lane.current = &t->base;
+    retire_main(s, old);
+}
+
+static void empty_ring(scheduler *s)
+{
+    sl_otasklet *main = &s->main->base;
+    while (main->next != main) {
+        PyTasklet *t = tasklet_of(main->next);
+        sl_olane_unlink(&s->lane, &t->base);
         Py_DECREF(t);
     }
-    after_landing(s);
+}
+
+/* So often those who have been killed may switch until they have ended. */
+enum { LAST_TURNS = 10 };
+
+/* Raises TaskletExit in each started tasklet, once.  Nobody else runs but who
+ * is started by them, and is killed too. */
+static void kill_started(scheduler *s)
+{
+    sl_olane *lane = &s->lane;
+    for (sl_carrier *c = lane->busy; c; c = c->next)
+        if (c->tasklet)
+            tasklet_of(c->tasklet)->killed_at_exit = false;
+    for (int turn = 0; lifecycle_kill_all(s, "thread") && turn < LAST_TURNS; turn++) {
+        if (s->main->base.next == &s->main->base)
+            return;
+        PyObject *r = schedule_common(s->main, Py_None, false); /* blocks of finally that switch */
+        if (!r)
+            PyErr_WriteUnraisable(NULL);
+        Py_XDECREF(r);
+    }
+}
+
+static void drop_carriers(sl_olane *lane)
+{
     while (lane->free) {
         sl_carrier *c = lane->free;
         lane->free = c->next;
@@ -66,26 +113,47 @@ static void thread_ends(scheduler *s)
     sl_carrier_reap(lane);
 }
 
+/* In the thread, as its last words. */
+static void thread_ends(scheduler *s)
+{
+    PyObject *list = PyList_New(0), *held = list ? threads_started(s, list) : NULL;
+    if (!held)
+        PyErr_Clear(); /* then the last reference kills some of them */
+    s->switch_trap = 0;
+    replace_main(s);
+    empty_ring(s);
+    kill_started(s);
+    empty_ring(s);
+    after_landing(s);
+    drop_carriers(&s->lane);
+    s->dead = true;
+    PyTasklet *main = s->main;
+    s->main = NULL;
+    retire_main(s, main);
+    sl_set_self(NULL);
+    if (s->lane.nbusy)
+        s->refs++; /* who refuses to die keeps its stack and thread state for ever */
+    else
+        forget(s);
+    Py_XDECREF(held); /* now these cannot be killed any more */
+}
+
+static void adopt(scheduler *s);
+
 static void sentinel_dealloc(PyObject *self)
 {
     scheduler *s = ((sentinel *)self)->s;
     PyTypeObject *type = Py_TYPE(self);
-    sl_worker *w = sl_self();
+    sl_oworker *w = sl_self();
+    if (s && !w && !s->adopted && s->thread_id == PyThread_get_thread_ident()) {
+        adopt(s);
+        w = sl_self();
+    }
     if (s && w == &s->worker && !fe.finished) {
         PyObject *et, *ev, *tb;
         PyErr_Fetch(&et, &ev, &tb);
         thread_ends(s);
         PyErr_Restore(et, ev, tb);
-        s->dead = true;
-        PyTasklet *main = s->main;
-        sl_lane_unlink(&s->lane, &main->base);
-        main->execution = EXEC_NONE;
-        main->base.carrier = NULL;
-        sl_set_self(NULL);
-        forget(s);
-        Py_DECREF(main); /* the ring's */
-        s->main = NULL;
-        Py_DECREF(main); /* the scheduler's */
         scheduler_unref(s);
     }
     type->tp_free(self);
@@ -100,19 +168,22 @@ static PyType_Spec sentinel_spec = {
     .slots = sentinel_slots,
 };
 
+/* In the dict of `s`'s thread, which is cleared when the thread ends. */
 static int plant_sentinel(scheduler *s)
 {
-    PyObject *dict = PyThreadState_GetDict(); /* borrowed */
-    sentinel *guard = dict ? PyObject_New(sentinel, sentinel_type) : NULL;
+    PyThreadState *ts = s->worker.native.env;
+    if (!ts->dict && !(ts->dict = PyDict_New())) /* as PyThreadState_GetDict() does for the calling one */
+        return -1;
+    sentinel *guard = PyObject_New(sentinel, sentinel_type);
     if (!guard)
         return -1;
     guard->s = s;
-    int rc = PyDict_SetItem(dict, sentinel_key, (PyObject *)guard);
+    int rc = PyDict_SetItem(ts->dict, sentinel_key, (PyObject *)guard);
     Py_DECREF(guard);
     return rc;
 }
 
-static scheduler *new_scheduler(bool initial)
+static scheduler *alloc_scheduler(PyThreadState *ts, unsigned long id)
 {
     scheduler *s = PyMem_Calloc(1, sizeof *s);
     if (!s) {
@@ -120,12 +191,13 @@ static scheduler *new_scheduler(bool initial)
         return NULL;
     }
     s->refs = 1;
-    s->thread_id = PyThread_get_thread_ident();
-    s->initial = initial;
-    sl_worker_init(&s->worker, NULL, 0);
-    sl_lane_init(&s->lane, &python_env, fe.stacks, &s->worker);
+    s->thread_id = id;
+    s->initial = id == fe.main_thread_id;
+    s->pickle_flags = fe.pickle_flags;
+    sl_oworker_init(&s->worker, NULL, 0);
+    sl_olane_init(&s->lane, &python_env, fe.stacks, &s->worker);
     s->worker.native.lane = &s->lane;
-    s->worker.native.env = PyThreadState_Get();
+    s->worker.native.env = ts;
     s->main = tasklet_new_main(s);
     if (!s->main) {
         scheduler_unref(s);
@@ -133,26 +205,44 @@ static scheduler *new_scheduler(bool initial)
     }
     s->worker.native.tasklet = &s->main->base;
     s->worker.current = &s->main->base;
-    if (initial && fe.threads != 1 &&
-        sl_pool_init(&s->pool, &s->lane, &s->worker, fe.threads ? fe.threads : CONFIG_THREADS_MAX) < 0) {
+    return s;
+}
+
+/* For the thread `id`, whose own state is `ts`: the calling one, or another that
+ * has not used the module yet and adopts it when it does. */
+static scheduler *new_scheduler(PyThreadState *ts, unsigned long id)
+{
+    scheduler *s = alloc_scheduler(ts, id);
+    if (!s)
+        return NULL;
+    if (s->initial && fe.threads != 1 &&
+        sl_opool_init(&s->pool, &s->lane, &s->worker, fe.threads ? fe.threads : CONFIG_THREADS_MAX) < 0) {
         PyErr_NoMemory();
         return NULL;
     }
     s->next = fe.schedulers;
     fe.schedulers = s;
-    sl_set_self(&s->worker);
-    if (!initial && plant_sentinel(s) < 0)
+    if (!s->initial && plant_sentinel(s) < 0)
         return NULL;
-    if (initial)
+    if (s->initial)
         fe.initial = s;
     return s;
 }
 
+/* What only the scheduler's own thread knows. */
+static void adopt(scheduler *s)
+{
+    s->adopted = true;
+    s->worker.native.env = PyThreadState_Get();
+    sl_oworker_here(&s->worker);
+    sl_set_self(&s->worker);
+}
+
 PyTasklet *current_slow(void)
 {
-    sl_worker *w = sl_self();
+    sl_oworker *w = sl_self();
     if (w) {
-        sl_tasklet *t = w->current ? w->current : w->native.tasklet;
+        sl_otasklet *t = w->current ? w->current : w->native.tasklet;
         if (t)
             return tasklet_of(t);
         PyErr_SetString(PyExc_RuntimeError, "no tasklet runs on this thread");
@@ -166,20 +256,73 @@ PyTasklet *current_slow(void)
         PyErr_SetString(PyExc_RuntimeError, "stackless works in the main interpreter only");
         return NULL;
     }
-    scheduler *s = new_scheduler(PyThread_get_thread_ident() == fe.main_thread_id);
-    return s ? s->main : NULL;
+    unsigned long id = PyThread_get_thread_ident();
+    scheduler *s = scheduler_of_thread(id);
+    if (!s)
+        s = new_scheduler(PyThreadState_Get(), id);
+    if (!s)
+        return NULL;
+    adopt(s);
+    return s->main;
 }
+
+/* ---- which threads there are ---- */
 
 scheduler *scheduler_of_thread(unsigned long id)
 {
-    for (scheduler *s = fe.schedulers; s; s = s->next)
-        if (s->thread_id == id && !s->dead)
+    for (scheduler *s = fe.schedulers; s; s = s->next) {
+        if (s->dead)
+            continue;
+        if (s->thread_id == id)
             return s;
+        int n = s->lane.pool ? (int)sl_load_acquire(&s->pool.nworkers) : 0;
+        for (int i = 1; i < n; i++)
+            if ((unsigned long)s->pool.workers[i]->thread == id)
+                return s;
+    }
     return NULL;
 }
 
+/* Is `ts` that of a carrier, left on the stack of a tasklet whose thread has ended? */
+static bool is_left_over(PyThreadState *ts)
+{
+    for (scheduler *s = fe.schedulers; s; s = s->next)
+        for (sl_carrier *c = s->dead ? s->lane.busy : NULL; c; c = c->next)
+            if (c->env == ts)
+                return true;
+    return false;
+}
+
+/* Threads of the pool run tasklets of the initial thread's scheduler. */
+static bool is_of_pool(PyThreadState *ts)
+{
+    scheduler *s = scheduler_of_thread(ts->thread_id);
+    return (s && s->thread_id != ts->thread_id) ||
+           (fe.initial && ts == __atomic_load_n(&fe.initial->pool.monitor.native.env, __ATOMIC_ACQUIRE));
+}
+
+PyThreadState *threads_next(PyThreadState *ts)
+{
+    do
+        ts = ts ? PyThreadState_Next(ts) : PyInterpreterState_ThreadHead(fe.interp);
+    while (ts && (is_left_over(ts) || is_of_pool(ts)));
+    return ts;
+}
+
+scheduler *threads_scheduler(unsigned long id)
+{
+    scheduler *s = scheduler_of_thread(id);
+    PyThreadState *own = NULL;
+    if (s || fe.finished || !id)
+        return s;
+    for (PyThreadState *ts = NULL; (ts = threads_next(ts)) != NULL;)
+        if (ts->thread_id == id)
+            own = ts; /* the oldest: others may come and go on top of it */
+    return own ? new_scheduler(own, id) : NULL;
+}
+
 /* A new worker has a thread state only when it has got going. */
-static bool has_state(sl_worker *w)
+static bool has_state(sl_oworker *w)
 {
     return __atomic_load_n(&w->native.env, __ATOMIC_ACQUIRE) != NULL;
 }
@@ -196,7 +339,7 @@ bool threads_all_parked(scheduler *s)
         ours += o->lane.nfree + o->lane.nbusy;
         for (c = o->lane.condemned; c; c = c->next)
             ours++;
-        if (o == s || (o->parked && !o->lane.current))
+        if (o == s || (!o->dead && o->parked && !o->lane.current))
             ours++; /* the thread's own */
         if (o->lane.pool) {
             int n = (int)sl_load_acquire(&o->pool.nworkers);

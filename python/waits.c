@@ -18,7 +18,7 @@ static const int64_t RETRY = 1000 * 1000;
 
 /* ---- parking ---- */
 
-static void count_waiting(sl_lane *lane)
+static void count_waiting(sl_olane *lane)
 {
     if (lane->netpoll)
         sl_store_relaxed(&lane->waiting, sl_netpoll_waiting(lane->netpoll));
@@ -26,11 +26,13 @@ static void count_waiting(sl_lane *lane)
 
 void wait_cancel(PyTasklet *t)
 {
-    sl_lane *lane = t->base.lane;
+    sl_olane *lane = t->base.lane;
     pywait *w = t->wait;
     sl_timers_remove(&lane->timers, &w->timer);
     if (w->fdwait.fd)
         sl_netpoll_cancel(lane->netpoll, &w->fdwait);
+    if (w->leave)
+        w->leave(w);
     count_waiting(lane);
     t->wait = NULL;
     t->base.place = SL_NOWHERE;
@@ -48,25 +50,28 @@ static void fd_ready(sl_fdwait *fdwait)
     make_runnable(container(pywait, fdwait, fdwait)->tasklet);
 }
 
-/* Leaves the ring until something makes it runnable: 0, or -1 with what was
- * thrown at it. */
-static int park(PyTasklet *t, pywait *w)
+PyObject *wait_park(PyTasklet *t, pywait *w)
 {
     w->tasklet = t;
     t->wait = w;
     set_tempval(t, NULL);
-    sl_lane_unlink(t->base.lane, &t->base);
+    sl_olane_unlink(t->base.lane, &t->base);
     t->base.place = SL_IN_WAIT; /* the ring's reference goes with it */
     count_waiting(t->base.lane);
-    sl_lane_watch(t->base.lane);
-    PyObject *v = switch_to(t, NULL);
+    sl_olane_watch(t->base.lane);
+    return switch_to(t, NULL);
+}
+
+static int park(PyTasklet *t, pywait *w)
+{
+    PyObject *v = wait_park(t, w);
     Py_XDECREF(v);
     return v ? 0 : -1;
 }
 
-static int arm(PyTasklet *t, pywait *w, int64_t deadline)
+int wait_arm(PyTasklet *t, pywait *w, int64_t deadline, void (*fire)(sl_timer *))
 {
-    w->timer.fire = timer_fired;
+    w->timer.fire = fire ? fire : timer_fired;
     if (deadline != SL_NEVER && sl_timers_add(&t->base.lane->timers, &w->timer, deadline) < 0) {
         PyErr_NoMemory();
         return -1;
@@ -90,7 +95,7 @@ int wait_fd(PyTasklet *t, sl_fd *fd, uint32_t events, int64_t deadline)
         return -1;
     if (!sl_netpoll_enqueue(np, fd, &w.fdwait))
         return (int)w.fdwait.ready;
-    if (arm(t, &w, deadline) < 0) {
+    if (wait_arm(t, &w, deadline, NULL) < 0) {
         sl_netpoll_cancel(np, &w.fdwait);
         return -1;
     }
@@ -104,8 +109,7 @@ int wait_fd(PyTasklet *t, sl_fd *fd, uint32_t events, int64_t deadline)
 
 /* ---- seconds ---- */
 
-/* A delay in seconds as a deadline; None: never.  -1 with an exception. */
-static int parse_deadline(PyObject *seconds, int64_t *deadline)
+int parse_deadline(PyObject *seconds, int64_t *deadline)
 {
     if (seconds == Py_None) {
         *deadline = SL_NEVER;
@@ -135,7 +139,7 @@ static PyObject *py_sleep(PyObject *module, PyObject *seconds)
     if (deadline <= sl_now())
         return schedule_common(t, Py_None, false);
     pywait w = {0};
-    if (trapped(t) || arm(t, &w, deadline) < 0 || park(t, &w) < 0)
+    if (trapped(t) || wait_arm(t, &w, deadline, NULL) < 0 || park(t, &w) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -178,7 +182,7 @@ static PyObject *py_wait(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     sl_netpoll *np;
     sl_fd *record;
-    int rc = sl_lane_netpoll(t->base.lane, &np);
+    int rc = sl_olane_netpoll(t->base.lane, &np);
     if (rc == 0)
         rc = sl_netpoll_open(np, fd, &record);
     if (rc == SL_ENOTSUP)
@@ -234,7 +238,7 @@ static void timeout_fired(sl_timer *timer)
     make_runnable(t); /* a stray finds it at its next scheduling point */
 }
 
-void waits_abandon(sl_lane *lane, PyTasklet *survivor)
+void waits_abandon(sl_olane *lane, PyTasklet *survivor)
 {
     sl_timers *ts = &lane->timers;
     sl_timer **old = ts->heap;
@@ -296,7 +300,7 @@ static PyObject *timeout_enter(PyObject *self, PyObject *unused)
             return PyErr_NoMemory();
         }
         t->timeouts++;
-        sl_lane_watch(t->base.lane);
+        sl_olane_watch(t->base.lane);
     }
     o->tasklet = (PyTasklet *)Py_NewRef(t);
     return Py_NewRef(self);
@@ -318,6 +322,30 @@ static void defuse(pytimeout *o)
         set_tempval(t, NULL);
 }
 
+/* A TaskletGroup had errors of its own when the block was interrupted: TimeoutError
+ * takes the place of our mark in its exception group. */
+static bool mark_in_group(pytimeout *o, PyObject *value)
+{
+    return o->mark && PyObject_TypeCheck(value, (PyTypeObject *)PyExc_BaseExceptionGroup);
+}
+
+static PyObject *raise_in_group(PyObject *group, PyObject *mark /* stolen */, PyObject *error /* stolen */)
+{
+    PyObject *module = PyImport_ImportModule("stackless._group");
+    PyObject *other = module ? PyObject_CallMethod(module, "replaced", "OOO", group, mark, error) : NULL;
+    Py_XDECREF(module);
+    Py_DECREF(mark);
+    Py_DECREF(error);
+    if (other == Py_None) {
+        Py_DECREF(other);
+        Py_RETURN_FALSE;
+    }
+    if (other)
+        PyErr_SetObject((PyObject *)Py_TYPE(other), other);
+    Py_XDECREF(other);
+    return NULL;
+}
+
 static PyObject *timeout_exit(PyObject *self, PyObject *args)
 {
     pytimeout *o = (pytimeout *)self;
@@ -331,13 +359,21 @@ static PyObject *timeout_exit(PyObject *self, PyObject *args)
     disarm(o);
     defuse(o);
     bool ours = o->mark && value == o->mark;
+    PyObject *mark = mark_in_group(o, value) ? Py_NewRef(o->mark) : NULL;
     timeout_forget(o);
-    if (!ours)
+    if (!ours && !mark)
         Py_RETURN_FALSE;
     PyObject *seconds = PyFloat_FromDouble(o->seconds);
-    if (seconds)
-        PyErr_Format(PyExc_TimeoutError, "the block did not end within %R seconds", seconds);
+    PyObject *text = seconds ? PyUnicode_FromFormat("the block did not end within %R seconds", seconds) : NULL;
+    PyObject *error = text ? PyObject_CallOneArg(PyExc_TimeoutError, text) : NULL;
     Py_XDECREF(seconds);
+    Py_XDECREF(text);
+    if (error && mark)
+        return raise_in_group(value, mark, error);
+    if (error)
+        PyErr_SetObject(PyExc_TimeoutError, error);
+    Py_XDECREF(error);
+    Py_XDECREF(mark);
     return NULL;
 }
 

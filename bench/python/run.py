@@ -117,7 +117,7 @@ def finish(suite, contenders, verdicts, raw, options, about):
     if options.json:
         report.as_json(options.json, suite, contenders, verdicts, raw, about)
     if options.chart:
-        svg = chart.draw(suite.results, contenders, rows.ROWS, about)
+        svg = chart.draw(suite.results, contenders, rows.ROWS, chart.about_python(about))
         with open(options.chart, "w") as f:
             f.write(svg)
 

@@ -153,8 +153,6 @@ sl_ctx_entry:
         .cfi_endproc
         .size   sl_ctx_entry, . - sl_ctx_entry
 
-        .section .note.GNU-stack, "", %progbits
-
         .section .note.gnu.property, "a", %note
         .p2align 3
         .long   4
@@ -167,3 +165,6 @@ sl_ctx_entry:
         .long   0
 
 #endif
+
+/* For every processor: an object without this asks for an executable stack. */
+        .section .note.GNU-stack, "", %progbits

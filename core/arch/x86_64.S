@@ -167,8 +167,6 @@ sl_ctx_entry:
         .cfi_endproc
         .size   sl_ctx_entry, . - sl_ctx_entry
 
-        .section .note.GNU-stack, "", @progbits
-
 /* This object allows IBT; it does not claim SHSTK, whose stacks it does not switch. */
         .section .note.gnu.property, "a", @note
         .p2align 3
@@ -182,3 +180,6 @@ sl_ctx_entry:
         .long   0
 
 #endif
+
+/* For every processor: an object without this asks for an executable stack. */
+        .section .note.GNU-stack, "", %progbits

@@ -33,6 +33,14 @@
         exit(77);                                 \
     } while (0)
 
+/* How many: fewer where ThreadSanitizer looks on, to which each stack is a thread:
+ * it takes milliseconds to make one, and 8128 is the most. */
+#if defined(__SANITIZE_THREAD__)
+#define MANY_OR(normal, under_tsan) (under_tsan)
+#else
+#define MANY_OR(normal, under_tsan) (normal)
+#endif
+
 #define RUN(test)                             \
     do {                                      \
         fprintf(stderr, "%s\n", #test);       \

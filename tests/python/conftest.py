@@ -7,6 +7,8 @@ Not for helpers that tests call; those are in support.py.
 import faulthandler
 import gc
 import os
+import random
+import signal
 
 import pytest
 import stackless
@@ -15,13 +17,41 @@ import support
 
 LIMIT = 60.0  # seconds a test may take before the process is ended with all stacks printed
 
+SHUFFLED = pytest.StashKey()
+
 _real_stderr = None
+
+
+def pytest_addoption(parser):
+    parser.addoption("--shuffle", metavar="SEED", type=int, help="run the tests in an order drawn with SEED (0: any)")
+
+
+def pytest_collection_modifyitems(config, items):
+    if support.single_threaded():  # nothing runs beside a blocking call then, by definition
+        config.hook.pytest_deselected(items=[item for item in items if "many_threads" in item.fixturenames])
+        items[:] = [item for item in items if "many_threads" not in item.fixturenames]
+    seed = config.getoption("--shuffle")
+    if seed is not None:
+        seed = seed or random.randrange(1, 10**6)
+        config.stash[SHUFFLED] = seed
+        random.Random(seed).shuffle(items)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if SHUFFLED in config.stash:
+        terminalreporter.write_line(f"order: --shuffle {config.stash[SHUFFLED]}")
 
 
 def pytest_configure(config):
     global _real_stderr
     _real_stderr = os.fdopen(os.dup(2), "w")  # capture is not on yet
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background; the children would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "limit(seconds): another watchdog limit for this test")
+
+
+def pytest_unconfigure(config):
+    _real_stderr.close()
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +115,10 @@ def trace():
 
 @pytest.fixture
 def many_threads():
-    """For tests of what only a pool of several OS threads can do."""
-    if support.single_threaded():
-        pytest.skip("STACKLESS_THREADS=1: nothing runs beside a blocking call, by definition")
+    """For tests of what only a pool of several OS threads can do; left out with STACKLESS_THREADS=1."""
+
+
+@pytest.fixture(params=[None, "1"], ids=["pool", "one thread"])
+def mode(request):
+    """The environment of a child interpreter, in both modes."""
+    return {"STACKLESS_THREADS": request.param}

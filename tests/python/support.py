@@ -111,7 +111,6 @@ class Finished:
 
 def child_environment(env=None):
     merged = dict(os.environ)
-    merged.setdefault("PYTHONUNBUFFERED", "1")
     for name, value in (env or {}).items():
         if value is None:
             merged.pop(name, None)
@@ -120,7 +119,7 @@ def child_environment(env=None):
     return merged
 
 
-def start_script(code, *, env=None, args=(), options=(), stdin=False):
+def start_script(code, *, env=None, args=(), options=("-u",), stdin=False):
     """A child interpreter that runs code; stdout and stderr are pipes, stdin is one only on demand."""
     return subprocess.Popen(
         [sys.executable, "-X", "faulthandler", *options, "-c", textwrap.dedent(code), *map(str, args)],
@@ -150,6 +149,8 @@ def finish(child, timeout=45.0):
 def run_script(code, *, env=None, args=(), options=(), status=0, timeout=45.0, quiet=True):
     """Run code in a child interpreter and require its exit status (None: any).
 
+    Its stdout is buffered: a print() that writes to the pipe is a call that may
+    block, which costs a tasklet its turn and a test the order it looks at.
     quiet: require that stderr stays empty too.
     """
     done = finish(start_script(code, env=env, args=args, options=options), timeout)

@@ -4,6 +4,7 @@
 Not for rules of the specification; those have files of their own.
 """
 
+import hashlib
 import os
 import sys
 import threading
@@ -12,7 +13,7 @@ import time
 import pytest
 import stackless
 
-from support import run_script
+from support import finish, run_script, start_script
 
 # Callbacks while control changes hands
 
@@ -268,6 +269,34 @@ assert stackless.stats()["threads"] == 1
 # A CPU-bound thread beside the tasklets
 
 
+ORDERED = """
+import stackless
+order = []
+
+def body(name):
+    for turn in range(3):
+        nested = int
+        for _ in range(100000):
+            nested = (nested,)
+        order.append((turn, name))
+        stackless.schedule()
+
+for name in "abc":
+    stackless.tasklet(body)(name)
+stackless.run()
+print(order == [(turn, name) for turn in range(3) for name in "abc"])
+"""
+
+
+def test_the_order_holds_where_processors_are_short():
+    """A host that is woken for the GIL but given no processor is not blocked."""
+    for _ in range(3):
+        children = [start_script(ORDERED, options=()) for _ in range(8)]
+        for child in children:
+            done = finish(child)
+            assert (done.status, done.lines, done.stderr) == (0, ["True"], ""), str(done)
+
+
 @pytest.fixture
 def burner():
     """A thread that always wants the GIL."""
@@ -305,10 +334,8 @@ def test_the_order_holds_beside_a_cpu_bound_thread(burner):
     assert stackless.stats()["handoffs"] == before
 
 
-def test_a_blocked_tasklet_is_handed_off_beside_a_cpu_bound_thread(burner):
-    """The GIL is never free, but the blocked thread does not wake up for it."""
-    if stackless.stats()["threads_limit"] == 1:
-        pytest.skip("one thread")
+def test_a_blocked_tasklet_is_handed_off_beside_a_cpu_bound_thread(burner, many_threads):
+    """The GIL is never free, but the thread sleeps elsewhere."""
     read, write = os.pipe()
 
     def blocks():
@@ -325,6 +352,24 @@ def test_a_blocked_tasklet_is_handed_off_beside_a_cpu_bound_thread(burner):
     os.close(read)
     os.close(write)
     assert log == [b"x"]
+
+
+def test_a_computing_call_is_handed_off_beside_a_cpu_bound_thread(burner, many_threads):
+    """It does not sleep, but it computes without the GIL, which nobody waiting for it does."""
+    data = bytes(50_000_000)
+    others = []
+
+    def hashes():
+        for _ in range(200):
+            hashlib.sha256(data)
+            if others:
+                return
+
+    stackless.tasklet(hashes)()
+    stackless.tasklet(others.append)(1)
+    before = stackless.stats()["handoffs"]
+    stackless.run()
+    assert others and stackless.stats()["handoffs"] > before
 
 
 # Recursion in C

@@ -16,14 +16,6 @@ import stackless
 
 from support import finish, run_script, start_script
 
-MODES = [None, "1"]  # values of STACKLESS_THREADS: unset, one thread
-
-
-@pytest.fixture(params=MODES, ids=["pool", "one thread"])
-def mode(request):
-    return {"STACKLESS_THREADS": request.param}
-
-
 # Ctrl-C
 
 PRELUDE = """
@@ -121,6 +113,37 @@ print(channel.receive())
     assert done.status == 0, str(done)
     assert done.lines == ["caught True 1", "a new tasklet runs", "and a channel works"]
     assert done.stderr == ""
+
+
+def test_after_ctrl_c_main_has_its_turn_though_another_thread_hosted(mode):
+    """The host sleeps, so nothing keeps main from being current in the ring."""
+    done = interrupt(
+        start_script(
+            PRELUDE
+            + """
+def moves_the_lane():
+    end = time.monotonic() + 0.05
+    while time.monotonic() < end:
+        stackless.schedule()
+    ready()
+    stackless.sleep(300)
+
+stackless.tasklet(moves_the_lane)()
+try:
+    stackless.run()
+except KeyboardInterrupt:
+    print(stackless.runcount, stackless.main.scheduled, stackless.stats()["strays"])
+others = []
+for name in "ab":
+    stackless.tasklet(others.append)(name)
+stackless.schedule()
+print(others)
+""",
+            env=mode,
+        )
+    )
+    assert done.status == 0, str(done)
+    assert done.lines == ["1 True 0", "['a', 'b']"]
 
 
 def test_another_signals_handler_runs_while_main_waits(mode):

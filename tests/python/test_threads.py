@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Plain threads: each has a scheduler of its own, channels connect them, some operations reach across.
 
-Not covered: bind_thread and the details of a thread's death. A "plain thread" is a threading.Thread.
+Not covered: bind_thread and a thread's death (test_thread_end.py). A "plain thread" is a threading.Thread.
 """
 
 import contextlib

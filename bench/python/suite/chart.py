@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 from .report import number
 
 COLOURS = {"greenlet": "#7a9e3f", "gevent": "#3b7ea1", "asyncio": "#b3b3b3"}
+GO = "#3b7ea1"
 OURS = "#c8553d"
 
 WIDTH = 980
@@ -121,25 +122,28 @@ def _legend(contenders, colours, y):
     return lines
 
 
-def draw(results, contenders, rows, machine):
+def about_python(machine):
+    return "CPython %s, %s, %d CPUs. Logarithmic axes; shorter is better; line = min to max." % (
+        machine["python"], machine["cpu"] or machine["machine"], machine["cpus"])
+
+
+def draw(results, contenders, rows, subtitle, title="Tasklets and their peers"):
     """The chart as SVG text; empty when there is nothing to draw."""
     present = [c for c in contenders if any(c in entries for entries in results.values())]
-    colours = {c: COLOURS.get(c, OURS) for c in present}
+    colours = {c: GO if c.startswith("Go") else COLOURS.get(c, OURS) for c in present}
     lines, y = [], TOP
-    for unit, title in PANELS:
+    for unit, heading in PANELS:
         groups = _groups(results, present, rows, unit)
         if groups:
-            more, y = _panel(title, groups, unit, y, colours)
+            more, y = _panel(heading, groups, unit, y, colours)
             lines += more
     if not lines:
         return ""
-    subtitle = "CPython %s, %s, %d CPUs. Logarithmic axes; shorter is better; line = min to max." % (
-        machine["python"], machine["cpu"] or machine["machine"], machine["cpus"])
     head = [
         '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" '
         'font-family="DejaVu Sans, Helvetica, Arial, sans-serif">' % (WIDTH, y, WIDTH, y),
         '<rect width="100%" height="100%" fill="white"/>',
-        _text(20, 28, "Tasklets and their peers", 18, weight="bold"),
+        _text(20, 28, title, 18, weight="bold"),
         _text(20, 48, subtitle, 12, colour="#555"),
     ]
     return "\n".join(head + _legend(present, colours, 72) + lines + ["</svg>"]) + "\n"

@@ -162,19 +162,8 @@ def fresh_gap(what):
     gaps = probe.Gaps()
     call = probe.blocked_call(what)
     done = []
-
-    def tick():
-        sleep, turn = gevent.sleep, gaps.turn
-        last = time.perf_counter_ns()
-        while not done:
-            sleep(0)
-            last = turn(last)
-
-    def block():
-        try:
-            call()
-        finally:
-            done.append(True)
+    tick = probe.gap_ticker(gaps, done, gevent.sleep)
+    block = probe.gap_blocker(call, done)
 
     _timed(tick, tick, block)
     return gaps.figures()

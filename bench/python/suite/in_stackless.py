@@ -174,19 +174,8 @@ def fresh_gap(what):
     gaps = probe.Gaps()
     call = probe.blocked_call(what)
     done = []
-
-    def tick():
-        schedule, turn = module.schedule, gaps.turn
-        last = time.perf_counter_ns()
-        while not done:
-            schedule()
-            last = turn(last)
-
-    def block():
-        try:
-            call()
-        finally:
-            done.append(True)
+    tick = probe.gap_ticker(gaps, done, module.schedule)
+    block = probe.gap_blocker(call, done)
 
     module.tasklet(tick)()
     module.tasklet(tick)()

@@ -52,6 +52,27 @@ def parked_figures(count, before, parked, woken, park_seconds, wake_seconds):
     }
 
 
+def gap_ticker(gaps, done, pause):
+    """A function that counts a turn after each pause() until somebody appends to `done`."""
+    def tick():
+        turn = gaps.turn
+        last = perf_counter_ns()
+        while not done:
+            pause()
+            last = turn(last)
+    return tick
+
+
+def gap_blocker(call, done):
+    """A function that calls once and says so."""
+    def block():
+        try:
+            call()
+        finally:
+            done.append(True)
+    return block
+
+
 class Gaps:
     """Collects the time between two turns of a ticker, in nanoseconds.
 
