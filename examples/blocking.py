@@ -1,6 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""`time.sleep` in one tasklet stops nobody: the others count on meanwhile."""
+"""`time.sleep` in one tasklet stops nobody: the others count on meanwhile.
+
+    python examples/blocking.py
+
+Shows: an ordinary blocking call in a tasklet. With STACKLESS_THREADS=1 it
+stops the others, as under Stackless Python, and the figure is 0.
+"""
 
 import time
 

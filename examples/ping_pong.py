@@ -1,6 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Two tasklets and two channels: each waits for the other's ball."""
+"""Two tasklets and two channels: each waits for the other's ball.
+
+    python examples/ping_pong.py
+
+Shows: tasklets, channels, a channel as an iterator, and that `run()` returns
+when all wait for each other.
+"""
 
 import stackless
 

@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Two producers, one channel, one consumer that reads until it is told to stop."""
+"""Two producers, one channel, one consumer that reads until it is told to stop.
+
+    python examples/producer_consumer.py
+
+Shows: several senders on one channel, and an exception sent through it.
+"""
 
 import stackless
 
