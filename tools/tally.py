@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Counts the results of one test run, for tools/check.
+"""Counts the results of test runs, for tools/check.
 
-    tally.py pytest JUNIT_XML    or    tally.py meson TESTLOG_JSON
+    tally.py pytest JUNIT_XML...    or    tally.py meson TESTLOG_JSON...
 
 Prints "PASSED FAILED SKIPPED".  A file that is missing or cut short is an
 error, so that a runner that died is never taken for one with nothing to do.
@@ -37,8 +37,9 @@ def count_meson(path):
 
 
 def main():
-    kind, path = sys.argv[1:]
-    print(*{"pytest": count_pytest, "meson": count_meson}[kind](path))
+    kind, *paths = sys.argv[1:]
+    count = {"pytest": count_pytest, "meson": count_meson}[kind]
+    print(*map(sum, zip(*map(count, paths))))
 
 
 main()
