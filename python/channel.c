@@ -466,8 +466,7 @@ static PyObject *get_closing(PyObject *self, void *unused)
 
 static PyObject *get_closed(PyObject *self, void *unused)
 {
-    PyChannel *c = (PyChannel *)self;
-    return PyBool_FromLong(c->closing && c->balance == 0 && c->count == 0);
+    return PyBool_FromLong(channel_is_closed((PyChannel *)self));
 }
 
 static PyObject *get_capacity(PyObject *self, void *unused)

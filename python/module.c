@@ -370,7 +370,7 @@ static int exec(PyObject *module)
     if (exceptions_init(module) < 0 || threads_init(module) < 0 || thread_info_init(module) < 0 || names_init() < 0 || pickle_init(module) < 0 || trace_init() < 0 || tasklet_init_type(module) < 0 ||
         channel_init_type(module) < 0 || descriptor_init_type(module) < 0 || waits_init(module) < 0 ||
         select_init(module) < 0 || sync_init(module) < 0 || queue_init(module) < 0 ||
-        group_init(module) < 0 ||
+        group_init(module) < 0 || capi_init(module) < 0 ||
         add_type(module, &fe.atomic_type, &atomic_spec, "atomic") < 0 ||
         add_type(module, &fe.pinned_type, &pinned_spec, "pinned") < 0 || lifecycle_init(module) < 0 ||
         PyModule_AddStringConstant(module, "__version__", SL_VERSION) < 0)

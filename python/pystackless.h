@@ -189,6 +189,7 @@ int threads_init(PyObject *module);
 /* A converter of PyArg_Parse*(): an unsigned long; -1 gives THREADS_SELF. */
 #define THREADS_SELF (~0ul)
 int threads_parse_id(PyObject *o, void *out);
+unsigned long threads_current_id(void); /* 3.5; the calling thread need not know us */
 int thread_info_init(PyObject *module);
 
 /* ---- schedule.c: the ring rules ---- */
@@ -264,6 +265,14 @@ extern PyGetSetDef tasklet_getset[]; /* tasklet_attrs.c */
 /* Sends `bomb` (stolen) into `t`: 0, 1 with *result (the caller's tempval), or -1. */
 PyObject *tasklet_throw_bomb(PyTasklet *t, PyObject *bomb, bool pending);
 int tasklet_kill(PyTasklet *t, bool pending);
+int tasklet_bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs); /* None is as good as NULL */
+int tasklet_bind_thread(PyTasklet *t, unsigned long id);
+/* The methods. */
+PyObject *tasklet_setup(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *tasklet_insert(PyObject *self, PyObject *unused);
+PyObject *tasklet_remove(PyObject *self, PyObject *unused);
+PyObject *tasklet_run(PyObject *self, PyObject *unused);
+PyObject *tasklet_switch(PyObject *self, PyObject *unused);
 
 /* ---- tasklet_attrs.c, names.c: what a tasklet is called and where it was made ---- */
 
@@ -274,6 +283,14 @@ static inline PyThreadState *state_of(PyTasklet *t)
 {
     return t->execution == EXEC_STARTED && t->base.carrier ? t->base.carrier->env : NULL;
 }
+/* The attributes. */
+PyObject *tasklet_paused(PyObject *self, void *unused);
+PyObject *tasklet_scheduled(PyObject *self, void *unused);
+PyObject *tasklet_is_main(PyObject *self, void *unused);
+PyObject *tasklet_restorable(PyObject *self, void *unused);
+PyObject *tasklet_recursion_depth(PyObject *self, void *unused);
+PyObject *tasklet_nesting_level(PyObject *self, void *unused);
+PyObject *tasklet_frame(PyObject *self, void *unused);
 rarities *tasklet_rare(PyTasklet *t); /* NULL with MemoryError */
 void names_born(PyTasklet *t);
 PyObject *names_get(PyTasklet *t);
@@ -330,6 +347,10 @@ bool channel_ready(const PyChannel *c, int dir);
 /* The operation (5.1): `value` is stolen, NULL for None and to receive. */
 PyObject *channel_operate(PyChannel *c, PyTasklet *t, PyObject *value, int dir, int64_t deadline);
 PyObject *channel_refuse_closed(void);
+static inline bool channel_is_closed(const PyChannel *c)
+{
+    return c->closing && c->balance == 0 && c->count == 0;
+}
 
 /* ---- select.c ---- */
 
@@ -369,9 +390,10 @@ void wait_cancel(PyTasklet *t);
  * Events, 0 on time-out, -1 with an exception. */
 int wait_fd(PyTasklet *t, sl_fd *fd, uint32_t events, int64_t deadline);
 
-/* ---- descriptor.c, config.c, lifecycle.c ---- */
+/* ---- descriptor.c, capi.c, config.c, lifecycle.c ---- */
 
 int descriptor_init_type(PyObject *module);
+int capi_init(PyObject *module);
 int config_read(void);
 PyObject *config_describe(void);
 int config_threads(void);

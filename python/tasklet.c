@@ -123,7 +123,7 @@ static int make_fresh(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kw
     return 0;
 }
 
-static int bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs)
+int tasklet_bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs)
 {
     func = func == Py_None ? NULL : func;
     args = args == Py_None ? NULL : args;
@@ -166,13 +166,13 @@ static int tasklet_init(PyObject *self, PyObject *args, PyObject *kwargs)
     PyObject *p[3];
     if (parse_bind(args, kwargs, "|OOO:tasklet", p) < 0)
         return -1;
-    return bind((PyTasklet *)self, p[0], p[1], p[2]);
+    return tasklet_bind((PyTasklet *)self, p[0], p[1], p[2]);
 }
 
-static PyObject *tasklet_bind(PyObject *self, PyObject *args, PyObject *kwargs)
+static PyObject *tasklet_bind_method(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *p[3];
-    if (parse_bind(args, kwargs, "|OOO:bind", p) < 0 || bind((PyTasklet *)self, p[0], p[1], p[2]) < 0)
+    if (parse_bind(args, kwargs, "|OOO:bind", p) < 0 || tasklet_bind((PyTasklet *)self, p[0], p[1], p[2]) < 0)
         return NULL;
     return Py_NewRef(self);
 }
@@ -207,7 +207,7 @@ done:
     return self;
 }
 
-static PyObject *tasklet_setup(PyObject *self, PyObject *args, PyObject *kwargs)
+PyObject *tasklet_setup(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyTasklet *t = (PyTasklet *)self;
     if (is_alive(t)) {
@@ -238,7 +238,7 @@ static int may_run(PyTasklet *t, const char *no_thread)
     return 0;
 }
 
-static PyObject *tasklet_insert(PyObject *self, PyObject *unused)
+PyObject *tasklet_insert(PyObject *self, PyObject *unused)
 {
     PyTasklet *t = (PyTasklet *)self;
     if (may_run(t, "Target thread isn't initialized") < 0)
@@ -247,7 +247,7 @@ static PyObject *tasklet_insert(PyObject *self, PyObject *unused)
     return Py_NewRef(self);
 }
 
-static PyObject *tasklet_remove(PyObject *self, PyObject *unused)
+PyObject *tasklet_remove(PyObject *self, PyObject *unused)
 {
     PyTasklet *t = (PyTasklet *)self;
     if (scheduler_of(t)->dead)
@@ -281,7 +281,7 @@ static void run_elsewhere(PyTasklet *t)
         sl_olane_append_next(lane, &t->base);
 }
 
-static PyObject *tasklet_run(PyObject *self, PyObject *unused)
+PyObject *tasklet_run(PyObject *self, PyObject *unused)
 {
     PyTasklet *t = (PyTasklet *)self, *current = current_tasklet();
     if (!current || may_run(t, "tasklet has no thread") < 0)
@@ -297,7 +297,7 @@ static PyObject *tasklet_run(PyObject *self, PyObject *unused)
     return switch_to(current, t);
 }
 
-static PyObject *tasklet_switch(PyObject *self, PyObject *unused)
+PyObject *tasklet_switch(PyObject *self, PyObject *unused)
 {
     PyTasklet *t = (PyTasklet *)self, *current = current_tasklet();
     if (!current || may_run(t, "tasklet has no thread") < 0)
@@ -317,11 +317,8 @@ static PyObject *tasklet_switch(PyObject *self, PyObject *unused)
 
 /* ---- bind_thread ---- */
 
-static scheduler *thread_to_bind(PyObject *args)
+static scheduler *thread_to_bind(unsigned long id)
 {
-    unsigned long id = THREADS_SELF;
-    if (!PyArg_ParseTuple(args, "|O&:bind_thread", threads_parse_id, &id))
-        return NULL;
     PyTasklet *current = current_tasklet();
     if (!current)
         return NULL;
@@ -331,26 +328,29 @@ static scheduler *thread_to_bind(PyObject *args)
     return s;
 }
 
-static PyObject *tasklet_bind_thread(PyObject *self, PyObject *args)
+int tasklet_bind_thread(PyTasklet *t, unsigned long id)
 {
-    PyTasklet *t = (PyTasklet *)self;
-    scheduler *s = thread_to_bind(args), *old = scheduler_of(t);
+    scheduler *s = thread_to_bind(id), *old = scheduler_of(t);
     if (!s)
-        return NULL;
+        return -1;
     if (s == old)
-        Py_RETURN_NONE;
-    if (is_running(t) || t->base.place == SL_IN_RING || t->base.place == SL_DEFERRED) {
-        refuse("can't (re)bind a runnable tasklet");
-        return NULL;
-    }
-    if (t->execution == EXEC_STARTED) {
-        refuse("tasklet has C state on its stack");
-        return NULL;
-    }
+        return 0;
+    if (is_running(t) || t->base.place == SL_IN_RING || t->base.place == SL_DEFERRED)
+        return refuse("can't (re)bind a runnable tasklet");
+    if (t->execution == EXEC_STARTED)
+        return refuse("tasklet has C state on its stack");
     if (old->last_blocked == t)
         old->last_blocked = NULL;
     join_scheduler(t, s);
     scheduler_unref(old);
+    return 0;
+}
+
+static PyObject *tasklet_bind_thread_method(PyObject *self, PyObject *args)
+{
+    unsigned long id = THREADS_SELF;
+    if (!PyArg_ParseTuple(args, "|O&:bind_thread", threads_parse_id, &id) || tasklet_bind_thread((PyTasklet *)self, id) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -616,7 +616,7 @@ static void tasklet_dealloc(PyObject *self)
 /* ---- the type ---- */
 
 static PyMethodDef tasklet_methods[] = {
-    {"bind", (PyCFunction)tasklet_bind, METH_VARARGS | METH_KEYWORDS,
+    {"bind", (PyCFunction)tasklet_bind_method, METH_VARARGS | METH_KEYWORDS,
      "bind(func=None, args=None, kwargs=None) -> self\n\n"
      "Binds a callable, and with args or kwargs makes the tasklet ready to be inserted\n"
      "(alive, paused). bind(None) unbinds. RuntimeError while it is scheduled, current\n"
@@ -640,7 +640,7 @@ static PyMethodDef tasklet_methods[] = {
     {"switch", tasklet_switch, METH_NOARGS,
      "switch() -> value\n\n"
      "As run(), but the caller leaves the ring and is paused."},
-    {"bind_thread", tasklet_bind_thread, METH_VARARGS,
+    {"bind_thread", tasklet_bind_thread_method, METH_VARARGS,
      "bind_thread(thread_id=-1) -> None\n\n"
      "Makes a tasklet that has not started belong to another thread (-1: the calling one),\n"
      "also after its own has ended. RuntimeError while it is runnable or if it has started;\n"

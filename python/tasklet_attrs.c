@@ -15,12 +15,12 @@ static PyObject *get_alive(PyObject *self, void *unused)
     return PyBool_FromLong(is_alive(SELF));
 }
 
-static PyObject *get_paused(PyObject *self, void *unused)
+PyObject *tasklet_paused(PyObject *self, void *unused)
 {
     return PyBool_FromLong(is_alive(SELF) && SELF->base.place == SL_NOWHERE);
 }
 
-static PyObject *get_scheduled(PyObject *self, void *unused)
+PyObject *tasklet_scheduled(PyObject *self, void *unused)
 {
     return PyBool_FromLong(scheduled(SELF));
 }
@@ -55,7 +55,7 @@ static int set_block_trap(PyObject *self, PyObject *value, void *unused)
     return 0;
 }
 
-static PyObject *get_is_main(PyObject *self, void *unused)
+PyObject *tasklet_is_main(PyObject *self, void *unused)
 {
     return PyBool_FromLong(SELF->is_main && !scheduler_of(SELF)->dead);
 }
@@ -113,7 +113,7 @@ static PyFrameObject *top_frame(PyTasklet *t)
     return PyThreadState_GetFrame(t->base.carrier->env);
 }
 
-static PyObject *get_frame(PyObject *self, void *unused)
+PyObject *tasklet_frame(PyObject *self, void *unused)
 {
     if (pickle_is_stopped(SELF))
         return pickle_remains(SELF, "frame");
@@ -123,7 +123,7 @@ static PyObject *get_frame(PyObject *self, void *unused)
     return (PyObject *)f;
 }
 
-static PyObject *get_recursion_depth(PyObject *self, void *unused)
+PyObject *tasklet_recursion_depth(PyObject *self, void *unused)
 {
     long depth = 0;
     if (pickle_is_stopped(SELF))
@@ -147,12 +147,12 @@ static int nesting_level(PyTasklet *t)
     return entries > 0 ? entries - 1 : 0;
 }
 
-static PyObject *get_nesting_level(PyObject *self, void *unused)
+PyObject *tasklet_nesting_level(PyObject *self, void *unused)
 {
     return pickle_is_stopped(SELF) ? pickle_remains(SELF, "nesting_level") : PyLong_FromLong(nesting_level(SELF));
 }
 
-static PyObject *get_restorable(PyObject *self, void *unused)
+PyObject *tasklet_restorable(PyObject *self, void *unused)
 {
     return PyBool_FromLong(!pickle_is_stopped(SELF) && (nesting_level(SELF) == 0 || tasklet_is_current(SELF)));
 }
@@ -185,24 +185,24 @@ static PyObject *get_channel(PyObject *self, void *unused)
 
 PyGetSetDef tasklet_getset[] = {
     {"alive", get_alive, NULL, "Has something to run, and a thread to run it in.", NULL},
-    {"paused", get_paused, NULL, "Alive, but neither scheduled nor waiting for anything.", NULL},
-    {"scheduled", get_scheduled, NULL, "In the ring, or blocked on a channel.", NULL},
+    {"paused", tasklet_paused, NULL, "Alive, but neither scheduled nor waiting for anything.", NULL},
+    {"scheduled", tasklet_scheduled, NULL, "In the ring, or blocked on a channel.", NULL},
     {"blocked", get_blocked, NULL, "Waits in a channel.", NULL},
     {"atomic", get_atomic, NULL, "See set_atomic().", NULL},
     {"ignore_nesting", get_ignore_nesting, NULL, "See set_ignore_nesting().", NULL},
     {"block_trap", get_block_trap, set_block_trap,
      "While set, a channel operation of this tasklet that would block raises RuntimeError.", NULL},
-    {"is_main", get_is_main, NULL, "Is it its thread's main tasklet?", NULL},
+    {"is_main", tasklet_is_main, NULL, "Is it its thread's main tasklet?", NULL},
     {"is_current", get_is_current, NULL, "Does it run at this moment?", NULL},
     {"pinned", get_pinned, NULL, "Does it stay on one OS thread? See pin().", NULL},
     {"thread_id", get_thread_id, NULL, "Id of the thread whose scheduler it belongs to; -1: that has ended.",
      NULL},
     {"next", get_next, NULL, "Its successor in the ring or the channel's queue, or None.", NULL},
     {"prev", get_prev, NULL, "Its predecessor in the ring or the channel's queue, or None.", NULL},
-    {"frame", get_frame, NULL, "Its topmost Python frame; None if it has not started or has ended.", NULL},
-    {"recursion_depth", get_recursion_depth, NULL, "How many Python frames it has.", NULL},
-    {"nesting_level", get_nesting_level, NULL, "How many calls on its stack have gone through C code.", NULL},
-    {"restorable", get_restorable, NULL, "False while it is suspended below a call that has gone through C code.", NULL},
+    {"frame", tasklet_frame, NULL, "Its topmost Python frame; None if it has not started or has ended.", NULL},
+    {"recursion_depth", tasklet_recursion_depth, NULL, "How many Python frames it has.", NULL},
+    {"nesting_level", tasklet_nesting_level, NULL, "How many calls on its stack have gone through C code.", NULL},
+    {"restorable", tasklet_restorable, NULL, "False while it is suspended below a call that has gone through C code.", NULL},
     {"cstate", get_cstate, NULL, "Stands for its C stack, which cannot be looked at: a cstack without a size.", NULL},
     {"tempval", get_tempval, set_tempval_attr,
      "What its pending operation will return; for a blocked sender what is being sent.", NULL},

@@ -21,13 +21,16 @@ int threads_parse_id(PyObject *o, void *out)
 
 /* ---- ids ---- */
 
-static PyObject *py_getcurrentid(PyObject *module, PyObject *unused)
+unsigned long threads_current_id(void)
 {
     sl_oworker *w = sl_self();
     PyTasklet *t = w && w->current ? tasklet_of(w->current) : NULL;
-    if (!t || t->is_main)
-        return PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    return PyLong_FromVoidPtr(t);
+    return !t || t->is_main ? PyThread_get_thread_ident() : (unsigned long)(uintptr_t)t;
+}
+
+static PyObject *py_getcurrentid(PyObject *module, PyObject *unused)
+{
+    return PyLong_FromUnsignedLong(threads_current_id());
 }
 
 static int add_id(PyObject *ids, unsigned long id)

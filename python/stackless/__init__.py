@@ -6,11 +6,12 @@ below, and stackless.socket for cooperative sockets.
 """
 
 import sys as _sys
+from os.path import join as _join
 
 from . import _stackless
 from ._inert import cframe, cstack
 from ._stackless import (
-    READ, WRITE, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore, TaskletExit, __version__, atomic, bomb, channel,
+    _C_API, READ, WRITE, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore, TaskletExit, __version__, atomic, bomb, channel,
     enable_softswitch, get_thread_info, getcurrent, getcurrentid, getdebug, getmain, getruncount, getthreads, getuncollectables,
     pickle_flags, pickle_flags_default, pinned, run, schedule, schedule_remove, select, set_error_handler, sleep, stats,
     switch_trap, tasklet, timeout, wait)
@@ -44,6 +45,15 @@ _LAZY = {
     "Queue": "_queue", "LifoQueue": "_queue", "PriorityQueue": "_queue", "ShutDown": "_queue",
     "Task": "_group", "TaskletGroup": "_group",
     "TaskletExecutor": "_executor"}
+
+
+def get_include():
+    """get_include() -> str
+
+    The directory of the header <stackless/python.h>, for extension modules that use
+    tasklets and channels from C.
+    """
+    return _join(__path__[0], "include")
 
 
 def __getattr__(name):
