@@ -33,9 +33,15 @@ int sl_blocking_begin(void)
     return 0;
 }
 
-static void after_blocking(void *t)
+/* It counts as blocking until it is where others see it: never is all quiet meanwhile. */
+static void after_blocking(void *arg)
 {
+    sl_tasklet *t = arg;
+    sl_pool *pool = t->pool;
     sl_ready_last(t); /* this worker has no lane: to the global list, or its own inbox */
+    sl_lock_take(&pool->lock);
+    pool->blocking--;
+    sl_lock_drop(&pool->lock);
 }
 
 int sl_blocking_end(void)
@@ -45,10 +51,10 @@ int sl_blocking_end(void)
         return SL_ENOTASKLET;
     sl_pool *pool = w->pool;
     sl_lock_take(&pool->lock);
-    pool->blocking--;
     w->blocked = false;
     sl_lane *lane = sl_lane_take_idle(pool);
     if (lane) {
+        pool->blocking--;
         sl_host(lane, w);
         sl_store_relaxed32(&lane->attention, 1); /* pinned work may have come */
     }

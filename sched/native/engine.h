@@ -160,6 +160,7 @@ struct sl_pool {
     sl_worker *spares;            /* locked, LIFO */
     uint64_t polls;               /* net_lock: waits for descriptors */
     sl_atomic wanting;            /* stored under the lock: workers that want a lane for pinned work */
+    sl_atomic pinned_ready;       /* tasklets in workers' inboxes and `mine`: a host counts what it puts and takes */
     unsigned blocking;            /* locked: tasklets between blocking begin and end */
     sl_tasklet *global, *global_last; /* locked, FIFO */
     sl_atomic global_count;       /* stored under the lock */
@@ -185,7 +186,7 @@ struct sl_pool {
     sl_atomic32 monitor_sleeps;
     sl_atomic32 stop;             /* workers end when idle */
     sl_atomic32 closing;          /* waits are cancelled */
-    unsigned outside;             /* locked: OS threads in sl_pool_wait() or sl_join() */
+    unsigned outside;             /* locked: OS threads that wait without a deadline in sl_pool_wait() or sl_join() */
     bool reported;                /* locked: the deadlock has been, until something runs */
     sl_atomic32 quiet;            /* futex of sl_pool_wait(): counts the times all became idle */
     int64_t now;                  /* deterministic mode: the clock */

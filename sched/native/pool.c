@@ -234,11 +234,11 @@ uint64_t sl_pool_alive(sl_pool *pool)
     return spawned - finished;
 }
 
-/* Lock held. */
+/* Lock held.  A worker may have gone to rest and not yet seen what has come for it alone. */
 bool sl_pool_all_quiet(sl_pool *pool)
 {
     return sl_load_relaxed(&pool->idle_lanes) == sl_load_relaxed(&pool->nlanes) && !pool->retiring && !pool->blocking &&
-           !sl_load_relaxed(&pool->global_count) && !sl_load_relaxed(&pool->searching) && !sl_any_work(pool);
+           !sl_load_relaxed(&pool->pinned_ready) && !sl_load_relaxed(&pool->global_count) && !sl_load_relaxed(&pool->searching) && !sl_any_work(pool);
 }
 
 /* Nothing runs: tells who waits for that, and reports a deadlock: tasklets are

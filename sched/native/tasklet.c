@@ -268,7 +268,9 @@ static bool withdraw(sl_tasklet *t, sl_wait *w)
 
 static uintptr_t park_thread(sl_pool *pool, sl_wait *w, int64_t deadline)
 {
-    sl_pool_outside(pool, 1);
+    bool for_ever = deadline == SL_NEVER; /* else it will act again: no deadlock */
+    if (for_ever)
+        sl_pool_outside(pool, 1);
     int parked = SL_EINTR;
     while (!sl_load_acquire(&w->claim)) {
         parked = sl_park(w->thread, deadline);
@@ -278,7 +280,8 @@ static uintptr_t park_thread(sl_pool *pool, sl_wait *w, int64_t deadline)
     if (sl_load_relaxed(&w->claim) == SL_CLAIM_FIRST) /* the parker stays until it has been used */
         while (parked != 0)
             parked = sl_park(w->thread, SL_NEVER);
-    sl_pool_outside(pool, -1);
+    if (for_ever)
+        sl_pool_outside(pool, -1);
     return sl_load_relaxed(&w->claim);
 }
 

@@ -84,6 +84,7 @@ static sl_tasklet *take_slot(sl_lane *lane)
 static void push_inbox(sl_worker *w, sl_tasklet *t)
 {
     uintptr_t first;
+    sl_add(&w->pool->pinned_ready, 1);
     do {
         first = sl_load_relaxed(&w->inbox);
         t->next = (sl_tasklet *)first;
@@ -168,8 +169,10 @@ static sl_tasklet *take_pinned(sl_worker *w)
         *end = list;
     }
     sl_tasklet *t = w->mine;
-    if (t)
+    if (t) {
         w->mine = t->next;
+        sl_add(&w->pool->pinned_ready, (uintptr_t)-1);
+    }
     return t;
 }
 

@@ -268,6 +268,8 @@ static void run_all(void *arg)
     for (unsigned i = 0; i < ACTORS; i++)
         r->handle[i] = go(acts, &actors[i]);
     sl_store_release(&r->round, 1);
+    while (sl_load_acquire(&r->round) <= r->histories)
+        sl_sleep(1000000); /* a join takes the handle, which another may be cancelling */
     for (unsigned i = 0; i < ACTORS; i++)
         CHECK_EQ(sl_join(r->handle[i], SL_FOREVER), 0);
     CHECK(sl_load_relaxed(&r->reported) <= sl_load_relaxed(&r->issued));

@@ -21,9 +21,16 @@ enum { MANY = SL_TSAN ? 500 : 20000 };
 static unsigned lanes;
 static sl_pool *pool;
 
+static void no_deadlock(sl_pool *p, void *unused)
+{
+    (void)unused;
+    sl_pool_dump(p, stderr);
+    CHECK(!"a deadlock was reported where there is none");
+}
+
 static void begin(void)
 {
-    sl_pool_config config = {.lanes = lanes};
+    sl_pool_config config = {.lanes = lanes, .deadlock = no_deadlock};
     CHECK_EQ(sl_pool_create(&pool, &config), 0);
 }
 
@@ -357,6 +364,26 @@ static void pinned_ones_stay(void)
     }
     end();
     CHECK_EQ(sl_load_relaxed(&count), 20);
+}
+
+static void blocks_often(void *unused)
+{
+    (void)unused;
+    CHECK_EQ(sl_pin(true), 0);
+    for (int i = 0; i < (SL_TSAN ? 500 : 3000); i++) {
+        CHECK_EQ(sl_blocking_begin(), 0);
+        CHECK_EQ(sl_blocking_end(), 0);
+    }
+    CHECK_EQ(sl_pin(false), 0);
+}
+
+/* On its way back from a blocking call a tasklet is in no queue: not a deadlock. */
+static void pinned_ones_block(void)
+{
+    begin();
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(sl_go(pool, NULL, blocks_often, NULL), 0);
+    end();
 }
 
 static int gate[2];
@@ -693,6 +720,7 @@ int main(void)
         RUN(an_earlier_timer);
         RUN(a_cancel_is_kept);
         RUN(pinned_ones_stay);
+        RUN(pinned_ones_block);
         RUN(blocked_ones_stop_nobody);
         RUN(descriptors);
         RUN(descriptors_and_busy_lanes);
