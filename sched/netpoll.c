@@ -165,10 +165,20 @@ static int epoll_wait_ns(int epoll, struct epoll_event *events, int64_t timeout_
     return epoll_wait(epoll, events, SL_POLL_BATCH, timeout_ns < 0 ? -1 : 0);
 }
 
+static bool is_wake(const struct epoll_event *event)
+{
+    return event->data.u64 == UINT64_MAX;
+}
+
 int sl_netpoll_wait(sl_netpoll *np, struct epoll_event *events, int64_t timeout_ns)
 {
-    int n = epoll_wait_ns(np->epoll, events, timeout_ns);
-    return n < 0 ? SL_EINTR : n;
+    int n = epoll_wait_ns(np->epoll, events, timeout_ns), kept = 0;
+    if (n < 0)
+        return SL_EINTR;
+    for (int i = 0; i < n; i++) /* a look must not take what is to wake a sleeper */
+        if (timeout_ns || !is_wake(&events[i]))
+            events[kept++] = events[i];
+    return kept;
 }
 
 static int wake_ready(sl_netpoll *np, sl_fd *fd, uint32_t came)
@@ -194,7 +204,7 @@ int sl_netpoll_dispatch(sl_netpoll *np, const struct epoll_event *events, int n)
     int woken = 0;
     for (int i = 0; i < n; i++) {
         uint64_t data = events[i].data.u64;
-        if (data == UINT64_MAX) {
+        if (is_wake(&events[i])) {
             uint64_t count;
             while (read(np->event, &count, sizeof count) < 0 && errno == EINTR)
                 ;

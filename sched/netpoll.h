@@ -82,13 +82,15 @@ void sl_netpoll_cancel(sl_netpoll *np, sl_fdwait *wait);
 unsigned sl_netpoll_waiting(const sl_netpoll *np);
 
 /* Waits in the kernel until an event, sl_netpoll_wake() or `timeout_ns` (0:
- * only look; negative: for ever).  Number of events, or SL_EINTR. */
+ * only look, which leaves a wake to who sleeps; negative: for ever).  Number of
+ * events, or SL_EINTR. */
 int sl_netpoll_wait(sl_netpoll *np, struct epoll_event *events, int64_t timeout_ns);
 
 /* Wakes the waits that `events` concern; how many. */
 int sl_netpoll_dispatch(sl_netpoll *np, const struct epoll_event *events, int n);
 
-/* Makes one sl_netpoll_wait() return.  Many calls cost one write. */
+/* Makes one sl_netpoll_wait() return that sleeps, or the next one that would.  Many
+ * calls cost one write. */
 void sl_netpoll_wake(sl_netpoll *np);
 
 #endif

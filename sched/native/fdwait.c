@@ -3,7 +3,9 @@
  * Waiting for a descriptor.  Readiness is that of poll(): a descriptor with
  * data is ready, whoever has waited for it before.  The poller below is
  * edge-triggered, so each wait clears the kept edges, asks the kernel once and
- * then enqueues: an edge after the clear is kept, and enqueueing sees it.
+ * then enqueues: an edge after the clear is kept, and enqueueing sees it.  What
+ * wakes it may be older than that: a worker has fetched an event and not dispatched it yet,
+ * while the data was read.  So who is woken asks once more, and waits again.
  */
 #include "engine.h"
 
@@ -61,14 +63,9 @@ static __attribute__((noinline)) int ask(int fd, unsigned events)
     return (int)(got & events);
 }
 
-int sl_wait_fd(int fd, unsigned events, int64_t deadline)
+/* 0: woken, but perhaps for something that is gone. */
+static int wait_once(sl_pool *pool, int fd, unsigned events, int64_t deadline)
 {
-    sl_worker *self = sl_worker_self();
-    if (!self || !self->current || !self->lane)
-        return SL_ENOTASKLET;
-    if (fd < 0 || !events || events & ~(unsigned)(SL_FD_READ | SL_FD_WRITE))
-        return SL_EINVAL;
-    sl_pool *pool = self->pool;
     sl_fd *record;
     descriptor_wait w;
     sl_lock_take(&pool->net_lock);
@@ -91,7 +88,7 @@ int sl_wait_fd(int fd, unsigned events, int64_t deadline)
     w.fd.wake = ready;
     if (!sl_netpoll_enqueue(pool->netpoll, record, &w.fd)) {
         sl_lock_drop(&pool->net_lock);
-        return (int)w.fd.ready;
+        return 0;
     }
     pool->polls++;
     if (sl_add(&pool->net_waits, 1) == 0)
@@ -101,11 +98,26 @@ int sl_wait_fd(int fd, unsigned events, int64_t deadline)
     uintptr_t claim = sl_wait_park(&w.wait, deadline, NULL, NULL);
     sl_add(&pool->net_waits, (uintptr_t)-1);
     if (claim == SL_CLAIM_FIRST)
-        return w.fd.status < 0 ? w.fd.status : (int)w.fd.ready;
+        return w.fd.status;
     sl_lock_take(&pool->net_lock);
     sl_netpoll_cancel(pool->netpoll, &w.fd);
     sl_lock_drop(&pool->net_lock);
     return sl_wait_error(claim);
+}
+
+int sl_wait_fd(int fd, unsigned events, int64_t deadline)
+{
+    sl_worker *self = sl_worker_self();
+    if (!self || !self->current || !self->lane)
+        return SL_ENOTASKLET;
+    if (fd < 0 || !events || events & ~(unsigned)(SL_FD_READ | SL_FD_WRITE))
+        return SL_EINVAL;
+    sl_pool *pool = self->pool;
+    int rc;
+    do
+        rc = wait_once(pool, fd, events, deadline);
+    while (rc == 0 && (rc = ask(fd, events)) == 0);
+    return rc;
 }
 
 int sl_forget_fd(int fd)

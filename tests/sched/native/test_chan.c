@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Channels, every form: what each call promises.  Races are the business of
- * test_chan_lin.c and test_chan_stress.c, select of test_select.c.
+ * Channels, every form, and select over them: what each call promises.  Races are the
+ * business of test_chan_lin.c and tests/stress/native_channels.c.
  */
 #include <pthread.h>
 #include <string.h>

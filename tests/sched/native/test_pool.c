@@ -419,88 +419,6 @@ static void blocked_ones_stop_nobody(void)
     close(gate[1]);
 }
 
-/* ---- descriptors ---- */
-
-static void reads(void *unused)
-{
-    char byte;
-    (void)unused;
-    for (int i = 0; i < 3; i++) {
-        CHECK_EQ(sl_wait_fd(gate[0], SL_FD_READ, SL_FOREVER), SL_FD_READ);
-        CHECK_EQ(read(gate[0], &byte, 1), 1);
-    }
-    CHECK_EQ(sl_wait_fd(gate[0], SL_FD_READ, sl_after_ns(1000000)), SL_ETIMEDOUT);
-    CHECK_EQ(sl_wait_fd(gate[1], SL_FD_WRITE, SL_FOREVER), SL_FD_WRITE);
-    CHECK_EQ(sl_wait_fd(-1, SL_FD_READ, SL_FOREVER), SL_EINVAL);
-    CHECK_EQ(sl_wait_fd(gate[0], 0, SL_FOREVER), SL_EINVAL);
-    CHECK_EQ(sl_wait_fd(9999, SL_FD_READ, SL_FOREVER), SL_EPOLL);
-    sl_store_relaxed(&running, 1);
-    CHECK_EQ(sl_wait_fd(gate[0], SL_FD_READ, SL_FOREVER), SL_ECLOSED);
-    sl_add(&count, 1);
-}
-
-static void writes(void *unused)
-{
-    (void)unused;
-    CHECK_EQ(write(gate[1], "ab", 2), 2); /* both at once: the second wait finds it there */
-    sl_sleep(3000000);
-    CHECK_EQ(write(gate[1], "c", 1), 1);
-    for (; !sl_load_relaxed(&count); sl_sleep(100000)) /* nobody knows whether it waits yet */
-        if (sl_load_relaxed(&running))
-            CHECK_EQ(sl_forget_fd(gate[0]), 0);
-}
-
-static void descriptors(void)
-{
-    begin();
-    CHECK_EQ(pipe(gate), 0);
-    sl_store_relaxed(&count, 0);
-    sl_store_relaxed(&running, 0);
-    CHECK_EQ(sl_go(pool, NULL, reads, NULL), 0);
-    CHECK_EQ(sl_go(pool, NULL, writes, NULL), 0);
-    end();
-    CHECK_EQ(sl_load_relaxed(&count), 1);
-    close(gate[0]);
-    close(gate[1]);
-}
-
-/* Whoever parks looks at the poller on its way now and then, every 10 ms, and may find
- * something there. */
-enum { PAIRS = 20 };
-static int pipes[PAIRS][2][2];
-static int64_t enough;
-
-static void plays(void *arg)
-{
-    int pair = (int)(intptr_t)arg / 2, side = (int)(intptr_t)arg % 2;
-    char byte = 'x';
-    do {
-        if (side == 0)
-            CHECK_EQ(write(pipes[pair][0][1], &byte, 1), 1);
-        CHECK_EQ(sl_wait_fd(pipes[pair][!side][0], SL_FD_READ, SL_FOREVER), SL_FD_READ);
-        CHECK_EQ(read(pipes[pair][!side][0], &byte, 1), 1);
-        if (side == 0 && sl_clock() > enough)
-            byte = 'e';
-        if (side == 1 || byte == 'e')
-            CHECK_EQ(write(pipes[pair][side][1], &byte, 1), 1);
-    } while (byte != 'e');
-}
-
-static void descriptors_and_busy_lanes(void)
-{
-    begin();
-    enough = sl_after_ns(100000000);
-    for (intptr_t i = 0; i < PAIRS; i++) {
-        CHECK_EQ(pipe(pipes[i][0]), 0);
-        CHECK_EQ(pipe(pipes[i][1]), 0);
-        CHECK_EQ(sl_go(pool, NULL, plays, (void *)(2 * i)), 0);
-        CHECK_EQ(sl_go(pool, NULL, plays, (void *)(2 * i + 1)), 0);
-    }
-    end();
-    for (int i = 0; i < 4 * PAIRS; i++)
-        close(pipes[i / 4][i / 2 % 2][i % 2]);
-}
-
 /* ---- local storage ---- */
 
 static sl_key key;
@@ -722,8 +640,6 @@ int main(void)
         RUN(pinned_ones_stay);
         RUN(pinned_ones_block);
         RUN(blocked_ones_stop_nobody);
-        RUN(descriptors);
-        RUN(descriptors_and_busy_lanes);
         RUN(local_storage);
         RUN(deadlock_is_reported);
         RUN(destroyed_with_tasklets_in_every_state);

@@ -262,10 +262,23 @@ static void waking_the_poller(void)
         pthread_t thread;
         CHECK_EQ(pthread_create(&thread, NULL, sleep_in_poller, NULL), 0);
         sl_netpoll_wake(np); /* before or after it sleeps: it returns */
-        sl_netpoll_wake(np);
+        sl_netpoll_wake(np); /* after the read of the first: the next sleeper's */
         pthread_join(thread, NULL);
-        dispatch_now(); /* the second may have come after the read of the first */
     }
+    end();
+}
+
+/* Whoever looks in passing must not take it from who sleeps. */
+static void a_look_leaves_the_wake(void)
+{
+    struct epoll_event events[SL_POLL_BATCH];
+    begin();
+    sl_netpoll_wake(np);
+    CHECK_EQ(dispatch_now(), 0);
+    CHECK_EQ(sl_netpoll_wait(np, events, 0), 0);
+    CHECK_EQ(sl_netpoll_wait(np, events, (int64_t)60 * 1000000000), 1);
+    CHECK_EQ(sl_netpoll_dispatch(np, events, 1), 0);
+    CHECK_EQ(sl_netpoll_wait(np, events, 1), 0);
     end();
 }
 
@@ -391,6 +404,7 @@ int main(void)
     RUN(reuse_without_notice);
     RUN(codes);
     RUN(waking_the_poller);
+    RUN(a_look_leaves_the_wake);
     RUN(rings_of_pipes);
     RUN(timeouts);
     RUN(files_and_nothing);
