@@ -82,6 +82,15 @@ static PyObject *outcome(PyTasklet *t, PyTasklet **target)
     return fe.error_handler ? bomb_after_handler(t) : bomb_from_error();
 }
 
+/* The carrier serves the next tasklet if the last one has left nothing in its state. */
+static void leave_clean(sl_carrier *c)
+{
+    PyThreadState *ts = c->env;
+    if (ts->context)
+        compat_set_context(ts, NULL);
+    c->condemned = !compat_is_clean(ts);
+}
+
 static void end(PyTasklet *t, PyObject *result)
 {
     scheduler *s = scheduler_of(t);
@@ -96,11 +105,8 @@ static void end(PyTasklet *t, PyObject *result)
     else
         bomb = outcome(t, &target);
     tasklet_set_dead(t);
-    PyThreadState *ts = t->base.carrier->env;
-    if (ts->context)
-        compat_set_context(ts, NULL);
+    sl_carrier *carrier = t->base.carrier;
     sl_oworker *w = sl_self(); /* Python code has run: it may be another */
-    t->base.carrier->condemned = !compat_is_clean(ts);
     if (t->base.place == SL_IN_RING)
         sl_olane_unlink(&s->lane, &t->base);
     t->base.place = SL_NOWHERE;
@@ -116,6 +122,9 @@ static void end(PyTasklet *t, PyObject *result)
     } else if (!w->lane) {
         s->last_blocked = NULL;
     }
+    if (fe.schedule_callback && w->lane && s->lane.current)
+        callback_leaving(s, t);
+    leave_clean(carrier);
     add_corpse(s, t); /* the ring's reference, or the stray's */
 }
 
@@ -291,7 +300,7 @@ static bool may_hand_off(sl_olane *lane, sl_otasklet *base)
 {
     scheduler *s = container(scheduler, lane, lane);
     PyTasklet *t = tasklet_of(base);
-    return !t->atomic && !s->switch_trap && !fe.finished;
+    return !t->atomic && !s->switch_trap && !s->in_callback && !fe.finished;
 }
 
 static void starved(sl_opool *pool)

@@ -218,13 +218,29 @@ static inline bool must_not_wait(PyChannel *c, PyTasklet *t, PyObject *value)
     return true;
 }
 
+/* enter() has refused; within a callback the text is another. */
+static __attribute__((noinline)) PyObject *not_entered(PyObject *value)
+{
+    PyTasklet *t = current_tasklet();
+    if (t && callback_runs(t))
+        return refuse(PyExc_RuntimeError, "Recursive channel call due to callbacks!", value);
+    Py_XDECREF(value);
+    return NULL;
+}
+
 PyObject *channel_operate(PyChannel *c, PyTasklet *t, PyObject *value, int dir, int64_t deadline)
 {
     PyObject *result;
+    if (fe.channel_callback && callback_channel(c, t, &value, dir) < 0)
+        return NULL;
     if (c->beside && operate_beside(c, t, value, dir, &result))
         return result;
     if (!c->beside && c->balance * dir < 0)
         return exchange(c, t, value, dir);
+    if (deadline == CHANNEL_NOW) {
+        Py_XDECREF(value);
+        return NULL;
+    }
     if (must_not_wait(c, t, value))
         return NULL;
     return deadline == SL_NEVER ? block(c, t, value, dir) : block_until(c, t, value, dir, deadline);
@@ -236,11 +252,9 @@ static __attribute__((noinline)) PyObject *operate(PyObject *self, PyObject *val
 {
     PyChannel *c = (PyChannel *)self;
     PyTasklet *t = enter();
-    if (__builtin_expect(!t, 0)) {
-        Py_XDECREF(value);
-        return NULL;
-    }
-    if (__builtin_expect(c->beside, 0))
+    if (__builtin_expect(!t, 0))
+        return not_entered(value);
+    if (__builtin_expect(c->beside || fe.channel_callback, 0))
         return channel_operate(c, t, value, dir, SL_NEVER);
     if (c->balance * dir < 0)
         return exchange(c, t, value, dir);
@@ -250,10 +264,7 @@ static __attribute__((noinline)) PyObject *operate(PyObject *self, PyObject *val
 static PyObject *operate_until(PyObject *self, PyObject *value, int dir, int64_t deadline)
 {
     PyTasklet *t = enter();
-    if (t)
-        return channel_operate((PyChannel *)self, t, value, dir, deadline);
-    Py_XDECREF(value);
-    return NULL;
+    return t ? channel_operate((PyChannel *)self, t, value, dir, deadline) : not_entered(value);
 }
 
 bool channel_ready(const PyChannel *c, int dir)
@@ -342,9 +353,9 @@ static PyObject *channel_try_send(PyObject *self, PyObject *value)
     int ready = look_first((PyChannel *)self, t, +1);
     if (ready <= 0)
         return ready < 0 ? NULL : Py_NewRef(Py_False);
-    PyObject *done = channel_operate((PyChannel *)self, t, as_value(value), +1, SL_NEVER);
+    PyObject *done = channel_operate((PyChannel *)self, t, as_value(value), +1, CHANNEL_NOW);
     Py_XDECREF(done);
-    return done ? Py_NewRef(Py_True) : NULL;
+    return done ? Py_NewRef(Py_True) : PyErr_Occurred() ? NULL : Py_NewRef(Py_False);
 }
 
 static PyObject *channel_try_receive(PyObject *self, PyObject *args)
@@ -356,7 +367,8 @@ static PyObject *channel_try_receive(PyObject *self, PyObject *args)
     int ready = look_first((PyChannel *)self, t, -1);
     if (ready <= 0)
         return ready < 0 ? NULL : Py_NewRef(missing);
-    return channel_operate((PyChannel *)self, t, NULL, -1, SL_NEVER);
+    PyObject *got = channel_operate((PyChannel *)self, t, NULL, -1, CHANNEL_NOW);
+    return got || PyErr_Occurred() ? got : Py_NewRef(missing);
 }
 
 static PyObject *send_bomb(PyObject *self, PyObject *bomb, int64_t deadline)

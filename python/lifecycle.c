@@ -148,6 +148,8 @@ static void abandon(scheduler *s, PyTasklet *survivor)
     s->last_blocked = NULL;
     s->parked = s->closing = false;
     s->corpses = NULL;
+    s->told = NULL; /* the reference is lost, it may be anyone's */
+    s->in_callback = 0;
 }
 
 /* `t` is all there is: it becomes the main tasklet of its scheduler, on the

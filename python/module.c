@@ -367,7 +367,8 @@ static int exec(PyObject *module)
         return -1;
     fe.main_ts = oldest_state(PyInterpreterState_Get());
     compat_init_signal_target(fe.main_ts);
-    if (exceptions_init(module) < 0 || threads_init(module) < 0 || thread_info_init(module) < 0 || names_init() < 0 || pickle_init(module) < 0 || trace_init() < 0 || tasklet_init_type(module) < 0 ||
+    if (exceptions_init(module) < 0 || threads_init(module) < 0 || thread_info_init(module) < 0 ||
+        callbacks_init(module) < 0 || names_init() < 0 || pickle_init(module) < 0 || trace_init() < 0 || tasklet_init_type(module) < 0 ||
         channel_init_type(module) < 0 || descriptor_init_type(module) < 0 || waits_init(module) < 0 ||
         select_init(module) < 0 || sync_init(module) < 0 || queue_init(module) < 0 ||
         group_init(module) < 0 || capi_init(module) < 0 ||

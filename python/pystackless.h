@@ -46,6 +46,7 @@ typedef struct pywait {
 typedef struct rarities {
     PyObject *name;            /* str, or NULL: derived */
     PyObject *trace, *profile; /* to be set when it runs next; NULL: nothing to do */
+    bool chore;                /* ... and counted in scheduler.chores, as it had started */
     PyObject *exit;            /* the TaskletExit that was raised in it, until it ends; NULL: unknown */
     PyTasklet *next_suspect;   /* scheduler.suspects */
     bool suspect;              /* is in that list */
@@ -106,13 +107,15 @@ struct scheduler {
     bool closing;     /* interpreter exit: do not wait for the lane for ever */
     int64_t close_by; /* ... not beyond this */
     int switch_trap;
+    int in_callback;       /* a schedule or channel callback runs: no switch, no handoff */
     PyTasklet **watchdogs; /* tasklets inside run(), innermost last; borrowed: their frames hold them */
     int nwatchdogs, watchdogs_size;
     bool threadblock;      /* the innermost watchdog asked to wait for other threads */
     PyTasklet *last_blocked; /* who emptied the ring by blocking; borrowed, NULL if it ended */
     PyTasklet *corpses;    /* left the ring for good or as floating: who runs next drops the ring's reference */
     PyTasklet *suspects;   /* TaskletExit was raised in them and they have not ended; borrowed */
-    int chores;            /* suspects, and started tasklets with a trace function to be set */
+    int chores;            /* suspects, started tasklets with a trace function to be set, the schedule callback */
+    PyTasklet *told;       /* who runs as far as the schedule callback knows, or NULL; strong */
     scheduler *next;       /* all schedulers */
     uint64_t spawned;
     int pickle_flags;
@@ -123,6 +126,7 @@ typedef struct front_end {
         *timeout_type, *pinned_type;
     PyObject *tasklet_exit;
     PyObject *error_handler; /* or NULL */
+    PyObject *schedule_callback, *channel_callback; /* or NULL */
     PyInterpreterState *interp;
     unsigned long main_thread_id;
     PyThreadState *main_ts;
@@ -235,6 +239,23 @@ PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove);
 PyObject *run_loop(PyTasklet *t, bool threadblock);
 void set_tempval(PyTasklet *t, PyObject *value /* stolen */);
 
+/* ---- callbacks.c ---- */
+
+/* Call the schedule callback, if there is one and it has not been told: main has
+ * been set up; `prev` leaves for the ring's head; `t` has landed. */
+void callback_begun(scheduler *s);
+void callback_leaving(scheduler *s, PyTasklet *prev);
+void callback_landed(scheduler *s, PyTasklet *t);
+/* Calls the channel callback.  *value, what is sent, is in t's tempval meanwhile;
+ * -1 with an exception, then it is gone. */
+int callback_channel(PyChannel *c, PyTasklet *t, PyObject **value, int dir);
+/* Is `t`, which runs on this thread, in a callback?  (Not if it is a stray.) */
+static inline bool callback_runs(const PyTasklet *t)
+{
+    return scheduler_of(t)->in_callback && sl_self()->current == &t->base && sl_self()->lane;
+}
+int callbacks_init(PyObject *module);
+
 /* ---- body.c: beginning and end of a tasklet; the hooks ---- */
 
 extern const sl_env python_env;
@@ -344,7 +365,9 @@ void channel_enqueue(PyChannel *c, PyTasklet *t, int dir);
 void channel_remove(PyChannel *c, PyTasklet *t);
 /* dir: +1 to send, -1 to receive.  Would it not block? */
 bool channel_ready(const PyChannel *c, int dir);
-/* The operation (5.1): `value` is stolen, NULL for None and to receive. */
+/* The operation (5.1): `value` is stolen, NULL for None and to receive.  With
+ * CHANNEL_NOW it does not wait but returns NULL without an exception. */
+#define CHANNEL_NOW ((int64_t)-1)
 PyObject *channel_operate(PyChannel *c, PyTasklet *t, PyObject *value, int dir, int64_t deadline);
 PyObject *channel_refuse_closed(void);
 static inline bool channel_is_closed(const PyChannel *c)

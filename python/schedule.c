@@ -28,11 +28,14 @@ PyObject *take_tempval(PyTasklet *t)
     return v;
 }
 
+static const char IN_CALLBACK[] = "Recursive scheduler call due to callbacks!";
+
 bool trapped(PyTasklet *t)
 {
-    if (__builtin_expect(scheduler_of(t)->switch_trap == 0, 1))
+    scheduler *s = scheduler_of(t);
+    if (__builtin_expect((s->switch_trap | s->in_callback) == 0, 1))
         return false;
-    PyErr_SetString(PyExc_RuntimeError, "switch_trap");
+    PyErr_SetString(PyExc_RuntimeError, s->in_callback ? IN_CALLBACK : "switch_trap");
     return true;
 }
 
@@ -57,6 +60,10 @@ static PyTasklet *rejoin(PyTasklet *t)
 PyTasklet *enter_slow(PyTasklet *t)
 {
     sl_oworker *w = sl_self();
+    if (callback_runs(t)) {
+        PyErr_SetString(PyExc_RuntimeError, IN_CALLBACK);
+        return NULL;
+    }
     /* Not in its place: it is just leaving, or has ended. */
     if (!w->current || t->base.place != (w->lane ? SL_IN_RING : SL_STRAY)) {
         PyErr_SetString(PyExc_RuntimeError,
@@ -105,6 +112,7 @@ static void do_chores(scheduler *s)
     if (!t || fe.finished)
         return;
     PyErr_Fetch(&type, &value, &tb);
+    callback_landed(s, t);
     if (t->rare)
         trace_apply(t);
     if (s->suspects)
@@ -228,6 +236,8 @@ PyObject *switch_to(PyTasklet *prev, PyTasklet *next)
     }
     if (!s->lane.current)
         resolve_empty_ring(s, prev);
+    if (__builtin_expect(fe.schedule_callback != NULL, 0) && s->lane.current)
+        callback_leaving(s, prev);
     sl_dispatch(sl_self(), &prev->base);
     s->parked = s->lane.recheck = false;
     PyObject *v = take_tempval(prev); /* first: a finalizer in there may switch */

@@ -167,14 +167,13 @@ static PyObject *result_of(Py_ssize_t i, PyObject *value /* stolen; NULL: an exc
     return value ? Py_BuildValue("nN", i, value) : NULL;
 }
 
+/* NULL without an exception: the channel callback has let another thread take the partner. */
 static PyObject *operate_now(selection *all, PyTasklet *t, Py_ssize_t i)
 {
     select_arm *arm = &all->arms[i];
     if (!channel_ready(arm->channel, arm->dir))
         return PyErr_Format(PyExc_ValueError, "case %zd: Send/receive operation on a closed channel", i);
-    PyObject *value = arm->value;
-    arm->value = NULL;
-    return result_of(i, channel_operate(arm->channel, t, value, arm->dir, SL_NEVER));
+    return result_of(i, channel_operate(arm->channel, t, Py_XNewRef(arm->value), arm->dir, CHANNEL_NOW));
 }
 
 /* Waits for a partner.  *result: NULL without an exception if somebody made the
@@ -213,8 +212,10 @@ static PyObject *select_one(selection *all, PyObject *missing, int64_t deadline)
         if (!t)
             return NULL;
         Py_ssize_t i = all->n ? find_ready(all) : -1;
+        if (i >= 0 && ((result = operate_now(all, t, i)) != NULL || PyErr_Occurred()))
+            return result;
         if (i >= 0)
-            return operate_now(all, t, i);
+            continue;
         if (missing)
             return result_of(-1, Py_NewRef(missing));
         if (deadline != SL_NEVER && deadline <= sl_now()) {

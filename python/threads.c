@@ -66,6 +66,8 @@ static void replace_main(scheduler *s)
     }
     s->main = t;
     s->worker.native.tasklet = s->worker.current = s->lane.current = &t->base;
+    if (s->told == old)
+        Py_SETREF(s->told, (PyTasklet *)Py_NewRef(t));
     retire_main(s, old);
 }
 
@@ -126,6 +128,7 @@ static void thread_ends(scheduler *s)
     empty_ring(s);
     after_landing(s);
     drop_carriers(&s->lane);
+    Py_CLEAR(s->told);
     s->dead = true;
     PyTasklet *main = s->main;
     s->main = NULL;
@@ -194,6 +197,7 @@ static scheduler *alloc_scheduler(PyThreadState *ts, unsigned long id)
     s->thread_id = id;
     s->initial = id == fe.main_thread_id;
     s->pickle_flags = fe.pickle_flags;
+    s->chores = fe.schedule_callback != NULL;
     sl_oworker_init(&s->worker, NULL, 0);
     sl_olane_init(&s->lane, &python_env, fe.stacks, &s->worker);
     s->worker.native.lane = &s->lane;
@@ -263,6 +267,7 @@ PyTasklet *current_slow(void)
     if (!s)
         return NULL;
     adopt(s);
+    callback_begun(s);
     return s->main;
 }
 

@@ -79,8 +79,10 @@ int trace_set(PyObject *self, PyObject *value, void *closure)
     }
     if (PySys_Audit(audit_name[w], NULL) < 0 || !tasklet_rare(t))
         return -1;
-    if (t->execution == EXEC_STARTED && !has_pending(t))
+    if (t->execution == EXEC_STARTED && !t->rare->chore) {
+        t->rare->chore = true;
         scheduler_of(t)->chores++;
+    }
     Py_XSETREF(*pending(t, w), Py_NewRef(value));
     return 0;
 }
@@ -96,11 +98,18 @@ static void apply(PyTasklet *t)
     }
 }
 
+static void chore_done(PyTasklet *t)
+{
+    if (t->rare->chore)
+        scheduler_of(t)->chores--;
+    t->rare->chore = false;
+}
+
 void trace_apply(PyTasklet *t)
 {
-    if (!has_pending(t))
-        return;
-    scheduler_of(t)->chores--;
+    if (!t->rare->chore)
+        return; /* also at its start: trace_begin() */
+    chore_done(t);
     apply(t);
 }
 
@@ -135,8 +144,7 @@ void trace_begin(PyTasklet *t)
 
 void trace_forget(PyTasklet *t)
 {
-    if (has_pending(t) && t->execution == EXEC_STARTED)
-        scheduler_of(t)->chores--;
+    chore_done(t);
     Py_CLEAR(t->rare->trace);
     Py_CLEAR(t->rare->profile);
 }

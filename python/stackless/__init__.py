@@ -11,10 +11,11 @@ from os.path import join as _join
 from . import _stackless
 from ._inert import cframe, cstack
 from ._stackless import (
-    _C_API, READ, WRITE, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore, TaskletExit, __version__, atomic, bomb, channel,
-    enable_softswitch, get_thread_info, getcurrent, getcurrentid, getdebug, getmain, getruncount, getthreads, getuncollectables,
-    pickle_flags, pickle_flags_default, pinned, run, schedule, schedule_remove, select, set_error_handler, sleep, stats,
-    switch_trap, tasklet, timeout, wait)
+    _C_API, READ, WRITE, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore, TaskletExit, __version__, atomic,
+    bomb, channel, enable_softswitch, get_channel_callback, get_schedule_callback, get_thread_info, getcurrent,
+    getcurrentid, getdebug, getmain, getruncount, getthreads, getuncollectables, pickle_flags, pickle_flags_default,
+    pinned, run, schedule, schedule_remove, select, set_channel_callback, set_error_handler, set_schedule_callback,
+    sleep, stats, switch_trap, tasklet, timeout, wait)
 from ._testing import (
     tasklet_get_unpicklable_state as _tasklet_get_unpicklable_state, test_cframe_nr,
     test_nostacklesscall as _test_nostacklesscall, test_outside)
@@ -23,11 +24,11 @@ stackless = _sys.modules[__name__]
 
 # Without what is named as in threading and queue: a star import must not put other classes in their place.
 __all__ = [
-    "READ", "WRITE", "TaskletExit", "atomic", "bomb", "channel", "enable_softswitch",
-    "get_thread_info", "getcurrent", "getcurrentid", "getdebug", "getmain", "getruncount",
+    "READ", "WRITE", "TaskletExit", "atomic", "bomb", "channel", "enable_softswitch", "get_channel_callback",
+    "get_schedule_callback", "get_thread_info", "getcurrent", "getcurrentid", "getdebug", "getmain", "getruncount",
     "getthreads", "getuncollectables", "pickle_with_tracing_state", "pinned", "run", "schedule", "schedule_remove",
-    "select", "set_error_handler", "sleep", "stats", "stackless", "switch_trap",
-    "tasklet", "timeout", "wait"]
+    "select", "set_channel_callback", "set_error_handler", "set_schedule_callback", "sleep", "stats", "stackless",
+    "switch_trap", "tasklet", "timeout", "wait"]
 
 PICKLEFLAGS_PRESERVE_TRACING_STATE = 1
 PICKLEFLAGS_PRESERVE_AG_FINALIZER = 2  # accepted; generators are not pickled

@@ -16,11 +16,11 @@ from ._group import Task as Task, TaskletGroup as TaskletGroup
 from ._queue import LifoQueue as LifoQueue, PriorityQueue as PriorityQueue, Queue as Queue, ShutDown as ShutDown
 
 __all__ = [
-    "READ", "WRITE", "TaskletExit", "atomic", "bomb", "channel", "enable_softswitch",
-    "get_thread_info", "getcurrent", "getcurrentid", "getdebug", "getmain", "getruncount",
+    "READ", "WRITE", "TaskletExit", "atomic", "bomb", "channel", "enable_softswitch", "get_channel_callback",
+    "get_schedule_callback", "get_thread_info", "getcurrent", "getcurrentid", "getdebug", "getmain", "getruncount",
     "getthreads", "getuncollectables", "pickle_with_tracing_state", "pinned", "run", "schedule", "schedule_remove",
-    "select", "set_error_handler", "sleep", "stats", "stackless", "switch_trap",
-    "tasklet", "timeout", "wait"]
+    "select", "set_channel_callback", "set_error_handler", "set_schedule_callback", "sleep", "stats", "stackless",
+    "switch_trap", "tasklet", "timeout", "wait"]
 
 __version__: str
 READ: Final[int]
@@ -246,6 +246,8 @@ class Condition:
     def __enter__(self) -> bool: ...
     def __exit__(self, *exc_info: object) -> None: ...
 
+_ScheduleCallback = Callable[[tasklet | None, tasklet], object]
+_ChannelCallback = Callable[[channel[Any], tasklet, int, int], object]
 _Handler = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
 class cframe:
@@ -304,6 +306,10 @@ def run(
 ) -> Any: ...
 def switch_trap(change: int = 0, /) -> int: ...
 def set_error_handler(handler: _Handler | None = None, /) -> _Handler | None: ...
+def set_schedule_callback(callback: _ScheduleCallback | None, /) -> _ScheduleCallback | None: ...
+def get_schedule_callback() -> _ScheduleCallback | None: ...
+def set_channel_callback(callback: _ChannelCallback | None, /) -> _ChannelCallback | None: ...
+def get_channel_callback() -> _ChannelCallback | None: ...
 @overload
 def select(
     cases: Iterable[channel[Any] | tuple[channel[Any], Any]], *, timeout: float | None = None

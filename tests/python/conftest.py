@@ -94,11 +94,13 @@ def clean_ring():
         if trap:
             stackless.switch_trap(-trap)
         handler = stackless.set_error_handler(None)
+        callbacks = [stackless.set_schedule_callback(None), stackless.set_channel_callback(None)]
         gc.collect()
         _settle()
         leftover = stackless.getruncount()
         assert trap == 0, f"the test left switch_trap at {trap}"
         assert handler is None, f"the test left the error handler {handler!r}"
+        assert callbacks == [None, None], f"the test left the callbacks {callbacks!r}"
         assert leftover == 1, f"the test left {leftover - 1} runnable tasklets"
         assert not stackless.getmain().atomic, "the test left main atomic"
         assert not stackless.getmain().block_trap, "the test left main's block_trap set"

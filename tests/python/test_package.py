@@ -10,7 +10,8 @@ import pytest
 import stackless
 
 STAR = ["atomic", "getmain", "tasklet", "stackless", "run", "schedule", "getruncount", "schedule_remove", "getcurrent", "channel"]
-FUNCTIONS = ["getcurrent", "getmain", "getruncount", "run", "schedule", "schedule_remove", "set_error_handler", "switch_trap", "select", "sleep", "wait", "stats"]
+FUNCTIONS = ["getcurrent", "getmain", "getruncount", "run", "schedule", "schedule_remove", "set_error_handler", "set_schedule_callback",
+             "set_channel_callback", "switch_trap", "select", "sleep", "wait", "stats"]
 TYPES = ["tasklet", "channel", "bomb", "atomic", "TaskletExit"]
 OURS = ["timeout", "pinned"]
 PROPERTIES = ["current", "main", "runcount"]
