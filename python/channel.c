@@ -677,7 +677,7 @@ static PyMemberDef channel_members[] = {
 };
 
 static PyType_Slot channel_slots[] = {
-    {Py_tp_doc, "channel(*, capacity=0)\n--\n\n"
+    {Py_tp_doc, "channel(*ignored, capacity=0, **others)\n--\n\n"
                 "Connects tasklets, of one thread or of several: send() and receive() meet one to\n"
                 "one, first come first served. With a capacity (up to 2**24) that many values may\n"
                 "wait in a buffer, so a sender runs ahead; the order of values stays. Iterating\n"

@@ -10,6 +10,8 @@ it right: a task is in _tasks from before it can run until after all that it has
 is there, and _idle is set after that. Who waits clears _idle first and then looks.
 """
 
+from types import GenericAlias
+
 from ._stackless import Event, TaskletExit, _Block, _defuse, _interrupt, _watch, getcurrent, getmain, tasklet
 
 ATTEMPTS = 10  # how often a group tries to wait for tasklets that do not end, as often as a finalizer tries to kill
@@ -105,6 +107,8 @@ class Task(tasklet):
                 group._abort()
             group._ended(self, self._outcome[1])
             self._group = None
+
+    __class_getitem__ = classmethod(GenericAlias)
 
 
 def _report(error, source):

@@ -95,10 +95,10 @@ class socket(_Base):
         buffers = list(buffers)     # may be an iterator, and be needed again
         return self._repeat(_READ, _Base.recvmsg_into, buffers, ancbufsize, flags)
 
-    def sendto(self, data, *args):
+    def sendto(self, data, /, *args):
         return self._repeat(_WRITE, _Base.sendto, data, *args)
 
-    def sendmsg(self, buffers, ancdata=(), *args):
+    def sendmsg(self, buffers, ancdata=(), /, *args):
         return self._repeat(_WRITE, _Base.sendmsg, list(buffers), list(ancdata), *args)
 
     if hasattr(_Base, "sendmsg_afalg"):
