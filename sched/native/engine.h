@@ -105,7 +105,7 @@ struct sl_lane {
     sl_atomic turn;        /* host stores, monitor reads */
     sl_tasklet *cache;     /* own: ended tasklets with their stacks, LIFO */
     unsigned cached;
-    uint64_t spawned, finished, steals, stolen, parks, fired; /* own */
+    sl_atomic spawned, finished, steals, stolen, parks, fired; /* host counts (`fired`: under timer_lock), any thread reads */
     int64_t looked;        /* own: coarse time of the last look at the poller */
     int64_t looted;        /* own: time of the last steal, until it has been judged (worker.c) */
     uintptr_t looted_turn; /* own: `turn` at that time */
@@ -120,6 +120,12 @@ struct sl_lane {
     sl_pool *pool;
     sl_atomic32 retired;   /* the pool has been made smaller: no host may keep it */
 } __attribute__((aligned(SL_LINE)));
+
+/* For counters that have one writer at a time. */
+static inline void sl_count(sl_atomic *counter, uintptr_t n)
+{
+    sl_store_relaxed(counter, sl_load_relaxed(counter) + n);
+}
 
 struct sl_worker {
     sl_lane *lane;        /* own while it runs; locked while it lies down (idle.c) */
@@ -187,6 +193,7 @@ struct sl_pool {
     sl_atomic32 stop;             /* workers end when idle */
     sl_atomic32 closing;          /* waits are cancelled */
     unsigned outside;             /* locked: OS threads that wait without a deadline in sl_pool_wait() or sl_join() */
+    unsigned guests;              /* locked: threads in sl_pool_wait(), sl_join() or tasklets of others in the latter */
     bool reported;                /* locked: the deadlock has been, until something runs */
     sl_atomic32 quiet;            /* futex of sl_pool_wait(): counts the times all became idle */
     int64_t now;                  /* deterministic mode: the clock */
@@ -292,6 +299,8 @@ void sl_pool_make_up(sl_pool *pool, unsigned kept);
 void sl_pool_settle(sl_pool *pool);
 /* One OS thread more, or less, waits for the pool. */
 void sl_pool_outside(sl_pool *pool, int change);
+/* One more, or less, who is no tasklet of the pool, is in a call that waits: it must not go. */
+void sl_pool_guest(sl_pool *pool, int change);
 void sl_records_free(sl_pool *pool);
 int sl_thread_make(pthread_t *out, void *(*body)(void *), void *arg);
 void sl_monitor_watch(sl_pool *pool);

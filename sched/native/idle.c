@@ -406,7 +406,7 @@ bool sl_go_idle(sl_worker *w)
 {
     sl_pool *pool = w->pool;
     if (w->lane) {
-        w->lane->parks++;
+        sl_count(&w->lane->parks, 1);
         if (w->leaves && !sl_load_relaxed(&pool->wanting) && !sl_load_relaxed32(&w->lane->retired)) {
             w->leaves = false; /* somebody else was quicker */
             return true;

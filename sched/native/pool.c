@@ -228,8 +228,8 @@ uint64_t sl_pool_alive(sl_pool *pool)
     uint64_t spawned = pool->spawned, finished = 0;
     for (unsigned i = 0; i < pool->max_lanes; i++)
         if (pool->lanes[i]) {
-            spawned += pool->lanes[i]->spawned;
-            finished += pool->lanes[i]->finished;
+            spawned += sl_load_relaxed(&pool->lanes[i]->spawned);
+            finished += sl_load_relaxed(&pool->lanes[i]->finished);
         }
     return spawned - finished;
 }
@@ -270,6 +270,17 @@ void sl_pool_outside(sl_pool *pool, int change)
         sl_pool_settle(pool); /* all may have been quiet for long */
 }
 
+void sl_pool_guest(sl_pool *pool, int change)
+{
+    sl_lock_take(&pool->lock);
+    pool->guests += (unsigned)change;
+    if (change < 0 && sl_load_relaxed32(&pool->closing)) {
+        sl_add32(&pool->quiet, 1);
+        sl_futex_wake_all(&pool->quiet);
+    }
+    sl_lock_drop(&pool->lock);
+}
+
 static bool ended(sl_pool *pool, unsigned *seen)
 {
     sl_lock_take(&pool->lock);
@@ -287,11 +298,23 @@ int sl_pool_wait(sl_pool *pool)
         return SL_EINVAL;
     if (w && w->pool == pool)
         return SL_EDEADLK;
+    sl_pool_guest(pool, 1);
     sl_pool_outside(pool, 1);
     while (!ended(pool, &seen))
         sl_futex_wait(&pool->quiet, seen, SL_NEVER);
     sl_pool_outside(pool, -1);
+    sl_pool_guest(pool, -1);
     return 0;
+}
+
+/* ... and nobody else waits for that any more. */
+static bool deserted(sl_pool *pool, unsigned *seen)
+{
+    bool yes = ended(pool, seen);
+    sl_lock_take(&pool->lock);
+    yes = yes && !pool->guests;
+    sl_lock_drop(&pool->lock);
+    return yes;
 }
 
 static void cancel_each(sl_tasklet *t, void *unused)
@@ -312,8 +335,8 @@ int sl_pool_destroy(sl_pool *pool)
     sl_pool_outside(pool, 1);
     do
         sl_each_tasklet(pool, cancel_each, NULL);
-    while (!ended(pool, &seen) && (sl_futex_wait(&pool->quiet, seen, sl_now() + 50 * 1000 * 1000), true) &&
-           !ended(pool, &seen));
+    while (!deserted(pool, &seen) && (sl_futex_wait(&pool->quiet, seen, sl_now() + 50 * 1000 * 1000), true) &&
+           !deserted(pool, &seen));
     sl_lock_take(&pool->lock);
     sl_store_release32(&pool->stop, 1);
     sl_lock_drop(&pool->lock);
@@ -442,13 +465,13 @@ int sl_pool_get_stats(sl_pool *pool, sl_pool_stats *out)
     out->unparks = pool->unparks;
     for (unsigned i = 0; i < pool->max_lanes && pool->lanes[i]; i++) {
         sl_lane *lane = pool->lanes[i];
-        out->spawned += lane->spawned;
-        out->finished += lane->finished;
+        out->spawned += sl_load_relaxed(&lane->spawned);
+        out->finished += sl_load_relaxed(&lane->finished);
         out->switches += sl_load_relaxed(&lane->turn);
-        out->steals += lane->steals;
-        out->stolen += lane->stolen;
-        out->parks += lane->parks;
-        out->timers += lane->fired;
+        out->steals += sl_load_relaxed(&lane->steals);
+        out->stolen += sl_load_relaxed(&lane->stolen);
+        out->parks += sl_load_relaxed(&lane->parks);
+        out->timers += sl_load_relaxed(&lane->fired);
     }
     out->tasklets = out->spawned - out->finished;
     sl_lock_drop(&pool->lock);

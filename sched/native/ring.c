@@ -166,8 +166,8 @@ sl_tasklet *sl_ring_steal(sl_lane *from, sl_lane *to, bool slot_too)
             continue;
         sl_tasklet *t = sl_load_ptr(at(to, tail + n - 1));
         sl_store_release32(&to->tail, tail + n - 1);
-        to->steals++;
-        to->stolen += n;
+        sl_count(&to->steals, 1);
+        sl_count(&to->stolen, n);
         return t;
     }
     sl_tasklet *t = take_oldest(from);
@@ -178,7 +178,7 @@ sl_tasklet *sl_ring_steal(sl_lane *from, sl_lane *to, bool slot_too)
         if (!sl_cas_ptr(&from->slot, t, NULL))
             return NULL;
     }
-    to->steals++;
-    to->stolen++;
+    sl_count(&to->steals, 1);
+    sl_count(&to->stolen, 1);
     return t;
 }

@@ -163,7 +163,7 @@ void sl_tasklet_ended(sl_tasklet *t)
 {
     sl_pool *pool = t->pool;
     sl_lane *lane = own_lane(pool);
-    lane->finished++;
+    sl_count(&lane->finished, 1);
     sl_store_relaxed32(&t->alive, 0);
     uintptr_t told = say_ended(t);
     if (told == SL_END_DETACHED) {
@@ -206,7 +206,7 @@ static int go(sl_pool *pool, sl_tasklet **out, sl_body body, void *arg, const ch
     if (out)
         *out = t;
     if (lane) {
-        lane->spawned++;
+        sl_count(&lane->spawned, 1);
     } else {
         sl_lock_take(&pool->lock);
         pool->spawned++;
@@ -286,15 +286,12 @@ static uintptr_t park_thread(sl_pool *pool, sl_wait *w, int64_t deadline)
 }
 
 /* SL_EAGAIN: `end` is no longer HANDLE. */
-static int wait_for_end(sl_tasklet *t, int64_t deadline)
+static int wait_for_end(sl_tasklet *t, int64_t deadline, bool inside)
 {
     sl_wait w;
     sl_parker parker;
-    bool inside = sl_wait_allowed();
     if (inside) {
         sl_wait_init(&w, "join", t);
-    } else if (sl_worker_self()) {
-        return SL_ENOTASKLET;
     } else {
         sl_parker_init(&parker);
         memset(&w, 0, sizeof w);
@@ -310,6 +307,22 @@ static int wait_for_end(sl_tasklet *t, int64_t deadline)
     return 0;
 }
 
+/* The pool must not go before the caller has left it; its own tasklets it knows. */
+static int wait_as_guest(sl_tasklet *t, int64_t deadline)
+{
+    sl_worker *w = sl_worker_self();
+    sl_pool *pool = t->pool;
+    bool inside = sl_wait_allowed(), guest = !w || w->pool != pool;
+    if (w && !inside)
+        return SL_ENOTASKLET;
+    if (guest)
+        sl_pool_guest(pool, 1);
+    int rc = wait_for_end(t, deadline, inside);
+    if (guest)
+        sl_pool_guest(pool, -1);
+    return rc;
+}
+
 int sl_join(sl_tasklet *t, int64_t deadline)
 {
     int rc;
@@ -320,7 +333,7 @@ int sl_join(sl_tasklet *t, int64_t deadline)
     do {
         uintptr_t end = sl_load_acquire(&t->end);
         if (end == SL_END_HANDLE)
-            rc = wait_for_end(t, deadline);
+            rc = wait_as_guest(t, deadline);
         else if (end == SL_END_ENDED)
             rc = drop_ended(t) ? 0 : SL_EAGAIN;
         else

@@ -64,7 +64,7 @@ unsigned sl_fire_timers(sl_pool *pool, int64_t now)
             continue;
         sl_lock_take(&lane->timer_lock);
         unsigned due = sl_timers_run(&lane->timers, now);
-        lane->fired += due;
+        sl_count(&lane->fired, due);
         fired += due;
         sl_lock_drop(&lane->timer_lock);
     }

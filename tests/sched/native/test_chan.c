@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Channels, every form, and select over them: what each call promises.  Races are the
- * business of test_chan_lin.c and tests/stress/native_channels.c.
+ * Channels, every form: what each call promises.  Races and select are the
+ * business of test_chan_lin.c, refusals of test_misuse.c, load of tests/stress.
  */
 #include <pthread.h>
 #include <string.h>
