@@ -310,6 +310,7 @@ PyObject *tasklet_scheduled(PyObject *self, void *unused);
 PyObject *tasklet_is_main(PyObject *self, void *unused);
 PyObject *tasklet_restorable(PyObject *self, void *unused);
 PyObject *tasklet_recursion_depth(PyObject *self, void *unused);
+int tasklet_depth_in_c(PyTasklet *t); /* nesting_level; 0 if it does not run */
 PyObject *tasklet_nesting_level(PyObject *self, void *unused);
 PyObject *tasklet_frame(PyObject *self, void *unused);
 rarities *tasklet_rare(PyTasklet *t); /* NULL with MemoryError */

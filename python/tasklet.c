@@ -123,6 +123,14 @@ static int make_fresh(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kw
     return 0;
 }
 
+/* Paused below nothing but Python code, in this thread: what `restorable` promises (16.1). */
+static bool may_unwind(PyTasklet *t)
+{
+    scheduler *s = scheduler_of(t);
+    return t->execution == EXEC_STARTED && !t->is_main && !s->dead && s == scheduler_of(current_tasklet()) && !is_running(t) &&
+           t->base.place == SL_NOWHERE && tasklet_depth_in_c(t) == 0;
+}
+
 int tasklet_bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs)
 {
     func = func == Py_None ? NULL : func;
@@ -140,6 +148,8 @@ int tasklet_bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "tasklet kwargs must be a dictionary or None");
         return -1;
     }
+    if (may_unwind(t) && tasklet_kill(t, false) < 0)
+        return -1;
     if (may_bind(t, !args && !kwargs) < 0)
         return -1;
     if (!args && !kwargs) {
@@ -619,8 +629,9 @@ static PyMethodDef tasklet_methods[] = {
     {"bind", (PyCFunction)tasklet_bind_method, METH_VARARGS | METH_KEYWORDS,
      "bind(func=None, args=None, kwargs=None) -> self\n\n"
      "Binds a callable, and with args or kwargs makes the tasklet ready to be inserted\n"
-     "(alive, paused). bind(None) unbinds. RuntimeError while it is scheduled, current\n"
-     "or started. Never switches."},
+     "(alive, paused). bind(None) unbinds. One that has started and is paused and restorable\n"
+     "is killed first, which switches; nothing else does. RuntimeError while it is scheduled,\n"
+     "current, or stands in a function written in C."},
     {"setup", (PyCFunction)tasklet_setup, METH_VARARGS | METH_KEYWORDS,
      "setup(*args, **kwargs) -> self\n\n"
      "Gives the bound callable its arguments and puts the tasklet at the end of the ring.\n"

@@ -140,7 +140,7 @@ PyObject *tasklet_recursion_depth(PyObject *self, void *unused)
 
 /* Interpreter entries beside the first one.  A function written in C that is
  * the tasklet's own counts as none. */
-static int nesting_level(PyTasklet *t)
+int tasklet_depth_in_c(PyTasklet *t)
 {
     PyThreadState *ts = is_alive(t) ? state_of(t) : NULL;
     int entries = ts ? compat_entries(ts) : 0;
@@ -149,18 +149,18 @@ static int nesting_level(PyTasklet *t)
 
 PyObject *tasklet_nesting_level(PyObject *self, void *unused)
 {
-    return pickle_is_stopped(SELF) ? pickle_remains(SELF, "nesting_level") : PyLong_FromLong(nesting_level(SELF));
+    return pickle_is_stopped(SELF) ? pickle_remains(SELF, "nesting_level") : PyLong_FromLong(tasklet_depth_in_c(SELF));
 }
 
 PyObject *tasklet_restorable(PyObject *self, void *unused)
 {
-    return PyBool_FromLong(!pickle_is_stopped(SELF) && (nesting_level(SELF) == 0 || tasklet_is_current(SELF)));
+    return PyBool_FromLong(!pickle_is_stopped(SELF) && (tasklet_depth_in_c(SELF) == 0 || tasklet_is_current(SELF)));
 }
 
 static PyObject *get_cstate(PyObject *self, void *unused)
 {
     PyObject *module = PyImport_ImportModule("stackless._inert");
-    PyObject *r = module ? PyObject_CallMethod(module, "cstack", "i", nesting_level(SELF)) : NULL;
+    PyObject *r = module ? PyObject_CallMethod(module, "cstack", "i", tasklet_depth_in_c(SELF)) : NULL;
     Py_XDECREF(module);
     return r;
 }

@@ -63,7 +63,8 @@ typedef struct PyStackless_Functions {
      * is bound.  (stays) */
     int (*PyTasklet_Setup)(PyTaskletObject *task, PyObject *args, PyObject *kwargs);
     /* task.bind(): func, args and kwargs may be NULL; without args and kwargs it is not made
-     * alive.  RuntimeError while it is scheduled or started.  (stays) */
+     * alive.  One that had started is killed first, if it is paused and restorable: (switches),
+     * else (stays).  RuntimeError while it is scheduled or has other C code on its stack. */
     int (*PyTasklet_BindEx)(PyTaskletObject *task, PyObject *func, PyObject *args, PyObject *kwargs);
     /* Makes it belong to a thread, (unsigned long)-1: the calling one.  RuntimeError if it is
      * runnable or has started, ValueError if there is no such thread.  (stays) */

@@ -334,8 +334,9 @@ def test_bind_without_arguments_drops_a_fresh_state():
     assert t.tempval is None
 
 
-def test_bind_of_a_started_paused_tasklet(trace):
-    """Refused for its C state, or unwound so that its finally blocks run: never dropped silently."""
+@pytest.mark.parametrize("again", [None, noop])
+def test_bind_unwinds_a_started_paused_tasklet(trace, again):
+    """What `restorable` promises: its finally blocks run first, then it is as new."""
 
     def body():
         try:
@@ -345,14 +346,45 @@ def test_bind_of_a_started_paused_tasklet(trace):
 
     t = stackless.tasklet(body)()
     stackless.run()
-    try:
-        t.bind(None)
-    except RuntimeError as error:
-        assert "C state" in str(error)
-        assert state(t) == PAUSED
-        t.kill()
-    assert state(t) == NOT_ALIVE
+    assert state(t) == PAUSED and t.restorable
+    assert t.bind(again) is t
     assert trace == ["finally"]
+    assert state(t) == NOT_ALIVE
+    assert t.tempval is again
+
+
+def test_bind_of_one_that_refuses_to_be_unwound():
+    def body():
+        while stay:
+            try:
+                stackless.schedule_remove()
+            except stackless.TaskletExit:
+                pass
+
+    stay = True
+    t = stackless.tasklet(body)()
+    stackless.run()
+    with pytest.raises(RuntimeError, match="C state"):
+        t.bind(None)
+    assert state(t) == PAUSED
+    stay = False
+    t.kill()
+
+
+def test_bind_of_one_that_stands_in_a_c_function(trace):
+    def body():
+        try:
+            list(map(lambda _: stackless.schedule_remove(), [1]))
+        finally:
+            trace.append("finally")
+
+    t = stackless.tasklet(body)()
+    stackless.run()
+    assert not t.restorable
+    with pytest.raises(RuntimeError, match="C state"):
+        t.bind(None)
+    assert trace == [] and state(t) == PAUSED
+    t.kill()
 
 
 # setup and call
