@@ -35,6 +35,8 @@ static PyObject *call_in_context(PyTasklet *t)
         t->context = NULL;
     }
     trace_begin(t);
+    if (scheduler_of(t)->watch.owner)
+        ticks_follow(t); /* in front of what that has installed */
     return call(t);
 }
 
@@ -83,9 +85,12 @@ static PyObject *outcome(PyTasklet *t, PyTasklet **target)
 }
 
 /* The carrier serves the next tasklet if the last one has left nothing in its state. */
-static void leave_clean(sl_carrier *c)
+static void leave_clean(PyTasklet *t, sl_carrier *c)
 {
     PyThreadState *ts = c->env;
+    ticks_leave(t);
+    if (scheduler_of(t)->watch.runs == t)
+        scheduler_of(t)->watch.runs = NULL;
     if (ts->context)
         compat_set_context(ts, NULL);
     c->condemned = !compat_is_clean(ts);
@@ -122,9 +127,9 @@ static void end(PyTasklet *t, PyObject *result)
     } else if (!w->lane) {
         s->last_blocked = NULL;
     }
-    if (fe.schedule_callback && w->lane && s->lane.current)
-        callback_leaving(s, t);
-    leave_clean(carrier);
+    if (s->chores && w->lane)
+        leaving(s, t, false);
+    leave_clean(t, carrier);
     add_corpse(s, t); /* the ring's reference, or the stray's */
 }
 

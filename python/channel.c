@@ -81,7 +81,7 @@ static inline PyObject *go_on(PyTasklet *t, PyTasklet *p, enum course course)
     p->delivered = true;
     if (course == PARTNER) {
         sl_olane_append_next(p->base.lane, &p->base);
-        return switch_to(t, p);
+        return switch_to_partner(t, p);
     }
     sl_olane_append(p->base.lane, &p->base);
     if (course == NEXT)

@@ -73,6 +73,9 @@ static inline void compat_set_context(PyThreadState *ts, PyObject *context)
     Py_XDECREF(old);
 }
 
+/* sys.monitoring is there. */
+#define COMPAT_MONITORING (PY_VERSION_HEX >= 0x030C0000)
+
 /* Entries of the interpreter's loop that stand on `ts`'s stack: 1 for Python
  * functions that call each other, one more for each call that passes through C. */
 int compat_entries(PyThreadState *ts);

@@ -145,6 +145,8 @@ static void abandon(scheduler *s, PyTasklet *survivor)
     sl_store_relaxed(&lane->waiting, 0);
     sl_store_relaxed(&lane->strays, 0);
     s->nwatchdogs = 0;
+    watchdog_end_timeout(s);
+    s->watch.interrupted = NULL; /* as told */
     s->last_blocked = NULL;
     s->parked = s->closing = false;
     s->corpses = NULL;

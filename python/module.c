@@ -50,18 +50,17 @@ static PyObject *py_schedule_remove(PyObject *module, PyObject *const *args, Py_
 static PyObject *py_run(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"timeout", "threadblock", "soft", "ignore_nesting", "totaltimeout", NULL};
-    long timeout = 0;
+    run_limits limits = {0};
     int threadblock = 0, soft = 0, ignore_nesting = 0, total = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|lpppp:run", names, &timeout, &threadblock, &soft,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|lpppp:run", names, &limits.timeout, &threadblock, &soft,
                                      &ignore_nesting, &total))
         return NULL;
-    if (timeout > 0) {
-        PyErr_SetString(PyExc_NotImplementedError,
-                        "run(timeout) counts instructions, which is not supported yet; use stackless.timeout(seconds)");
-        return NULL;
-    }
+    limits.threadblock = threadblock;
+    limits.soft = soft;
+    limits.ignore_nesting = ignore_nesting;
+    limits.total = total;
     PyTasklet *t = enter();
-    return t ? run_loop(t, threadblock) : NULL;
+    return t ? run_loop(t, &limits) : NULL;
 }
 
 static PyObject *py_getcurrent(PyObject *module, PyObject *unused)
@@ -196,6 +195,8 @@ static PyObject *atomic_exit(PyObject *self, PyObject *args)
     if (old < 0)
         return NULL;
     t->atomic = old;
+    if (!old && watchdog_obstacle_gone(t) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -275,7 +276,12 @@ static PyMethodDef functions[] = {
      "run(timeout=0, threadblock=False, soft=False, ignore_nesting=False, totaltimeout=False)\n\n"
      "Runs the other tasklets until none is runnable and none is asleep, waits for a\n"
      "descriptor or is blocked in the operating system. Raises what one of them did not\n"
-     "catch. threadblock: also waits for other threads. timeout must be 0 for now."},
+     "catch. threadblock: also waits for other threads.\n\n"
+     "timeout: a tasklet that executes so many instructions, roughly, without switching is\n"
+     "interrupted: run() returns it, paused; insert() lets it go on. With totaltimeout that is\n"
+     "counted over all tasklets. With soft, run() returns None at the tasklet's next switch\n"
+     "instead, and all stay runnable. A tasklet is not interrupted while it is atomic, nor,\n"
+     "without ignore_nesting, below a call through C. Of nested timeouts the outermost counts."},
     {"getcurrent", py_getcurrent, METH_NOARGS, "getcurrent() -> tasklet\n\nThe running tasklet of this thread."},
     {"getmain", py_getmain, METH_NOARGS, "getmain() -> tasklet\n\nThe main tasklet of this thread."},
     {"getruncount", py_getruncount, METH_NOARGS,

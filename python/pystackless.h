@@ -49,6 +49,7 @@ typedef struct rarities {
     bool chore;                /* ... and counted in scheduler.chores, as it had started */
     PyObject *exit;            /* the TaskletExit that was raised in it, until it ends; NULL: unknown */
     PyTasklet *next_suspect;   /* scheduler.suspects */
+    Py_tracefunc behind;       /* 3.11: the tasklet's own, while ticks.c has its place; or NULL */
     bool suspect;              /* is in that list */
     bool doubtful;             /* one look has told nothing */
 } rarities;
@@ -72,6 +73,7 @@ struct PyTasklet {
     int born_at;
     rarities *rare; /* or NULL */
     uint32_t timeouts; /* armed timeout() blocks of this tasklet */
+    uint32_t due_in;   /* the timed run (watch.serial) that is to interrupt it as soon as it may, or 0 */
     uint8_t execution;
     int8_t blocked; /* +1 waits to send, -1 to receive */
     bool delivered; /* tempval came over a channel and must not be lost */
@@ -93,6 +95,24 @@ struct PyChannel {
     PyObject *weakrefs;
 };
 
+/* Arguments of run(). */
+typedef struct run_limits {
+    long timeout; /* in instructions, see ticks.c; not positive: none */
+    bool threadblock, soft, ignore_nesting, total;
+} run_limits;
+
+/* The outermost run(timeout) of a scheduler. */
+typedef struct watch {
+    PyTasklet *owner; /* who called it and waits; NULL: there is none.  Held by scheduler.watchdogs */
+    run_limits limits;
+    Py_ssize_t left;  /* instructions until the running tasklet is interrupted, or until all are (total) */
+    PyTasklet *runs;  /* whose they are; borrowed, only compared */
+    PyTasklet *interrupted; /* strong: on its way to the owner */
+    uint32_t serial;  /* of this timed run, never 0 while there is one */
+    void *frame;      /* 3.11: the frame of the last event, only compared, */
+    int at;           /* and where in it */
+} watch;
+
 struct scheduler {
     sl_olane lane;
     sl_oworker worker; /* of the thread that brought it */
@@ -108,13 +128,15 @@ struct scheduler {
     int64_t close_by; /* ... not beyond this */
     int switch_trap;
     int in_callback;       /* a schedule or channel callback runs: no switch, no handoff */
-    PyTasklet **watchdogs; /* tasklets inside run(), innermost last; borrowed: their frames hold them */
+    PyTasklet **watchdogs; /* tasklets inside run(), innermost last; strong */
     int nwatchdogs, watchdogs_size;
+    watch watch;
     bool threadblock;      /* the innermost watchdog asked to wait for other threads */
     PyTasklet *last_blocked; /* who emptied the ring by blocking; borrowed, NULL if it ended */
     PyTasklet *corpses;    /* left the ring for good or as floating: who runs next drops the ring's reference */
     PyTasklet *suspects;   /* TaskletExit was raised in them and they have not ended; borrowed */
-    int chores;            /* suspects, started tasklets with a trace function to be set, the schedule callback */
+    int chores;            /* suspects, started tasklets with a trace function to be set, the schedule callback,
+                              a timed run: what each switch has to be looked at for */
     PyTasklet *told;       /* who runs as far as the schedule callback knows, or NULL; strong */
     scheduler *next;       /* all schedulers */
     uint64_t spawned;
@@ -216,6 +238,10 @@ static inline PyTasklet *enter(void)
  * again, or NULL with the exception that was planted there.  The queue changes
  * are the caller's; it has called trapped() before making them. */
 PyObject *switch_to(PyTasklet *prev, PyTasklet *next);
+/* The same to the partner of a channel operation, whom no soft timeout takes the turn from. */
+PyObject *switch_to_partner(PyTasklet *prev, PyTasklet *next);
+/* What is to be done before `prev` leaves for the ring's head, where there are chores. */
+void leaving(scheduler *s, PyTasklet *prev, bool met);
 /* prev's tempval, taken; a bomb is raised. */
 PyObject *take_tempval(PyTasklet *t);
 /* True with RuntimeError if `t` may not leave for another tasklet now. */
@@ -236,7 +262,6 @@ static inline void after_landing(scheduler *s)
         tidy(s);
 }
 PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove);
-PyObject *run_loop(PyTasklet *t, bool threadblock);
 void set_tempval(PyTasklet *t, PyObject *value /* stolen */);
 
 /* ---- callbacks.c ---- */
@@ -255,6 +280,28 @@ static inline bool callback_runs(const PyTasklet *t)
     return scheduler_of(t)->in_callback && sl_self()->current == &t->base && sl_self()->lane;
 }
 int callbacks_init(PyObject *module);
+
+/* ---- watchdog.c: run() and its timeout ---- */
+
+PyObject *run_loop(PyTasklet *t, const run_limits *limits);
+/* `t`, which runs here and hosts, has executed `n` more; -1 with an exception that was
+ * thrown at it while it was interrupted. */
+int watchdog_tick(PyTasklet *t, Py_ssize_t n);
+/* The same at once, where `t` has become free to be interrupted, if it runs here. */
+int watchdog_obstacle_gone(PyTasklet *t);
+/* `met`: leaves for its partner in a channel. */
+void watchdog_leaving(scheduler *s, PyTasklet *prev, bool met);
+void watchdog_landed(scheduler *s, PyTasklet *t);
+void watchdog_end_timeout(scheduler *s);
+
+/* ---- ticks.c: counting instructions ---- */
+
+/* Makes sure that they are counted; -1 with an exception. */
+int ticks_arm(void);
+void ticks_users(int change);
+/* On the state of `t`, which begins or goes on in a timed run; and which ends. */
+void ticks_follow(PyTasklet *t);
+void ticks_leave(PyTasklet *t);
 
 /* ---- body.c: beginning and end of a tasklet; the hooks ---- */
 

@@ -115,6 +115,7 @@ static void do_chores(scheduler *s)
     callback_landed(s, t);
     if (t->rare)
         trace_apply(t);
+    watchdog_landed(s, t);
     if (s->suspects)
         exits_look(s);
     PyErr_Restore(type, value, tb);
@@ -225,7 +226,16 @@ bool resolve_empty_ring(scheduler *s, PyTasklet *prev)
 
 /* ---- switching ---- */
 
-PyObject *switch_to(PyTasklet *prev, PyTasklet *next)
+void leaving(scheduler *s, PyTasklet *prev, bool met)
+{
+    if (!s->lane.current)
+        return; /* nobody knows who will be next */
+    watchdog_leaving(s, prev, met);
+    if (fe.schedule_callback)
+        callback_leaving(s, prev);
+}
+
+static inline PyObject *leave_for(PyTasklet *prev, PyTasklet *next, bool met)
 {
     scheduler *s = scheduler_of(prev);
     if (next) {
@@ -236,13 +246,23 @@ PyObject *switch_to(PyTasklet *prev, PyTasklet *next)
     }
     if (!s->lane.current)
         resolve_empty_ring(s, prev);
-    if (__builtin_expect(fe.schedule_callback != NULL, 0) && s->lane.current)
-        callback_leaving(s, prev);
+    if (__builtin_expect(s->chores, 0))
+        leaving(s, prev, met);
     sl_dispatch(sl_self(), &prev->base);
     s->parked = s->lane.recheck = false;
     PyObject *v = take_tempval(prev); /* first: a finalizer in there may switch */
     after_landing(s);
     return v;
+}
+
+PyObject *switch_to(PyTasklet *prev, PyTasklet *next)
+{
+    return leave_for(prev, next, false);
+}
+
+PyObject *switch_to_partner(PyTasklet *prev, PyTasklet *next)
+{
+    return leave_for(prev, next, true);
 }
 
 PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove)
@@ -261,64 +281,4 @@ PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove)
     sl_olane_unlink(&s->lane, &t->base);
     add_corpse(s, t);
     return switch_to(t, NULL);
-}
-
-/* ---- run() ---- */
-
-static int push_watchdog(scheduler *s, PyTasklet *t)
-{
-    if (s->nwatchdogs == s->watchdogs_size) {
-        int size = s->watchdogs_size ? 2 * s->watchdogs_size : 8;
-        PyTasklet **grown = PyMem_Resize(s->watchdogs, PyTasklet *, (size_t)size);
-        if (!grown) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        s->watchdogs = grown;
-        s->watchdogs_size = size;
-    }
-    s->watchdogs[s->nwatchdogs++] = (PyTasklet *)Py_NewRef(t);
-    return 0;
-}
-
-/* Pops down to and including `t`; deeper ones notice when they run. */
-static void pop_watchdogs(scheduler *s, PyTasklet *t)
-{
-    int at = s->nwatchdogs;
-    while (at > 0 && s->watchdogs[at - 1] != t)
-        at--;
-    if (!at)
-        return; /* an outer one has popped it */
-    while (s->nwatchdogs >= at) {
-        PyTasklet *deeper = s->watchdogs[--s->nwatchdogs];
-        if (deeper != t && deeper->base.place == SL_NOWHERE && is_alive(deeper))
-            make_runnable(deeper);
-        Py_DECREF(deeper);
-    }
-}
-
-PyObject *run_loop(PyTasklet *t, bool threadblock)
-{
-    scheduler *s = scheduler_of(t);
-    bool alone = t->base.next == &t->base;
-    if (alone && !threadblock && !sl_olane_expects(&s->lane, 0))
-        Py_RETURN_NONE;
-    if (trapped(t) || push_watchdog(s, t) < 0)
-        return NULL;
-    bool outer = s->threadblock;
-    s->threadblock = threadblock;
-    if (t->is_main)
-        s->lane.owner_waits = true;
-    set_tempval(t, NULL);
-    sl_olane_unlink(&s->lane, &t->base);
-    Py_DECREF(t); /* the ring's; the watchdog list has one */
-    PyObject *v = switch_to(t, NULL);
-    s->threadblock = outer;
-    if (t->is_main)
-        s->lane.owner_waits = false;
-    pop_watchdogs(s, t);
-    if (!v)
-        return NULL;
-    Py_DECREF(v);
-    Py_RETURN_NONE;
 }

@@ -498,7 +498,8 @@ static PyObject *tasklet_kill_method(PyObject *self, PyObject *args, PyObject *k
 
 /* ---- flags ---- */
 
-static PyObject *set_flag(PyObject *value, bool *flag, const char *text)
+/* Of a running tasklet an interrupt may have waited for that. */
+static PyObject *set_flag(PyTasklet *t, PyObject *value, bool *flag, const char *text)
 {
     if (!PyLong_Check(value)) {
         PyErr_SetString(PyExc_TypeError, text);
@@ -506,18 +507,19 @@ static PyObject *set_flag(PyObject *value, bool *flag, const char *text)
     }
     bool old = *flag;
     *flag = PyObject_IsTrue(value);
-    return PyBool_FromLong(old);
+    return watchdog_obstacle_gone(t) < 0 ? NULL : PyBool_FromLong(old);
 }
 
 static PyObject *tasklet_set_atomic(PyObject *self, PyObject *value)
 {
-    return set_flag(value, &((PyTasklet *)self)->atomic, "set_atomic needs exactly one bool or integer");
+    PyTasklet *t = (PyTasklet *)self;
+    return set_flag(t, value, &t->atomic, "set_atomic needs exactly one bool or integer");
 }
 
 static PyObject *tasklet_set_ignore_nesting(PyObject *self, PyObject *value)
 {
-    return set_flag(value, &((PyTasklet *)self)->ignore_nesting,
-                    "set_ignore_nesting needs exactly one bool or integer");
+    PyTasklet *t = (PyTasklet *)self;
+    return set_flag(t, value, &t->ignore_nesting, "set_ignore_nesting needs exactly one bool or integer");
 }
 
 static PyObject *tasklet_pin(PyObject *self, PyObject *args)
@@ -670,12 +672,12 @@ static PyMethodDef tasklet_methods[] = {
      "nothing if it is dead."},
     {"set_atomic", tasklet_set_atomic, METH_O,
      "set_atomic($self, flag, /)\n--\n\n"
-     "Sets whether the lane stays with this tasklet even while it is blocked in the\n"
-     "operating system. Returns the old value."},
+     "While set, no timeout of run() interrupts this tasklet, and the others wait for it even\n"
+     "while it is blocked in the operating system. Returns the old value."},
     {"set_ignore_nesting", tasklet_set_ignore_nesting, METH_O,
      "set_ignore_nesting($self, flag, /)\n--\n\n"
-     "Sets whether a timeout may interrupt this tasklet at any nesting level. Returns\n"
-     "the old value."},
+     "While set, a timeout of run() may interrupt this tasklet below a call through C, too.\n"
+     "Returns the old value."},
     {"set_context", context_set, METH_O,
      "set_context($self, context, /)\n--\n\n"
      "Makes a contextvars.Context the one that this tasklet runs in; returns the tasklet.\n"

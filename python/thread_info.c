@@ -76,7 +76,7 @@ static PyObject *py_getthreads(PyObject *module, PyObject *unused)
 
 enum { INFO_SERIALS = 30, INFO_WATCHDOGS = 31 }; /* bits of its flags */
 
-/* [None, *who is inside run()]; None if nobody has been. */
+/* [whose timeout it is or None, *who is inside run()]; None if nobody has been. */
 static PyObject *watchdogs_of(scheduler *s)
 {
     if (!s->watchdogs)
@@ -84,7 +84,7 @@ static PyObject *watchdogs_of(scheduler *s)
     PyObject *list = PyList_New(1 + s->nwatchdogs);
     if (!list)
         return NULL;
-    PyList_SET_ITEM(list, 0, Py_NewRef(Py_None));
+    PyList_SET_ITEM(list, 0, Py_NewRef(s->watch.owner ? (PyObject *)s->watch.owner : Py_None));
     for (int i = 0; i < s->nwatchdogs; i++)
         PyList_SET_ITEM(list, 1 + i, Py_NewRef((PyObject *)s->watchdogs[i]));
     return list;

@@ -129,6 +129,8 @@ static void thread_ends(scheduler *s)
     after_landing(s);
     drop_carriers(&s->lane);
     Py_CLEAR(s->told);
+    watchdog_end_timeout(s);
+    Py_CLEAR(s->watch.interrupted);
     s->dead = true;
     PyTasklet *main = s->main;
     s->main = NULL;
