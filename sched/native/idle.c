@@ -189,8 +189,8 @@ static void unborn(sl_worker *w)
     if (w->lane)
         sl_lane_rest(pool, w->lane);
     sl_lock_drop(&pool->lock);
-    if (w->searching)
-        sl_add(&pool->searching, (uintptr_t)-1);
+    if (w->searching && sl_add(&pool->searching, (uintptr_t)-1) == 1 && sl_any_work(pool))
+        sl_offer_work(pool); /* who relied on this search has woken nobody */
     free(w);
 }
 
@@ -231,12 +231,14 @@ void sl_wake_one(sl_pool *pool)
     if (w) {
         sl_host(sl_lane_take_idle(pool), w);
         w->searching = true;
+    } else {
+        /* With the lock: others have woken nobody because of this search, and whoever
+         * lies down after this section looks at what they published. */
+        sl_add(&pool->searching, (uintptr_t)-1);
     }
     sl_lock_drop(&pool->lock);
     if (w)
         sl_wake_worker(w);
-    else
-        sl_add(&pool->searching, (uintptr_t)-1);
 }
 
 /* Lock held.  Only one that lies down is given a lane by others: who is up and about
@@ -254,14 +256,17 @@ void sl_call_home(sl_worker *w)
     pool->reported = false;
     if (w->lane) {
         sl_store_relaxed32(&w->lane->attention, 1);
-    } else if (!w->wants && !w->blocked) {
+    } else if (!w->blocked) {
+        /* Also if it wants one already: that may be from a call that came late, when the
+         * work was done, and since then all lanes may have gone to rest. */
         sl_lane *lane = lies(w) ? sl_lane_take_idle(pool) : NULL;
         if (lane) {
             sl_host(lane, w);
             wake = true;
         } else {
+            if (!w->wants)
+                sl_store_relaxed(&pool->wanting, sl_load_relaxed(&pool->wanting) + 1);
             w->wants = true;
-            sl_store_relaxed(&pool->wanting, sl_load_relaxed(&pool->wanting) + 1);
             for (uintptr_t i = 0; i < sl_load_relaxed(&pool->nlanes); i++)
                 sl_store_relaxed32(&pool->lanes[i]->attention, 1);
         }
