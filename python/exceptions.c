@@ -111,8 +111,8 @@ void bomb_explode(PyObject *self)
         return;
     }
     PyErr_NormalizeException(&type, &value, &tb);
-    if (value && tb)
-        PyException_SetTraceback(value, tb);
+    if (value && PyExceptionInstance_Check(value)) /* from 3.14 on an instance thrown often would collect them all */
+        PyException_SetTraceback(value, tb ? tb : Py_None);
     PyErr_Restore(type, value, tb);
 }
 

@@ -89,6 +89,35 @@ def test_throw_normalises_the_value(trace, args, expected, pending):
     assert not t.alive
 
 
+def depth(error):
+    tb, n = error.__traceback__, 0
+    while tb:
+        tb, n = tb.tb_next, n + 1
+    return n
+
+
+@pytest.mark.parametrize("way", ["throw", "send_throw"])
+def test_an_instance_thrown_again_has_a_new_traceback(way):
+    """An exception that a program keeps and throws must not collect the frames of all who caught it."""
+    channel = stackless.channel()
+    depths = []
+
+    def body():
+        while True:
+            try:
+                channel.receive() if way == "send_throw" else stackless.schedule_remove()
+            except ValueError as error:
+                depths.append(depth(error))
+
+    t = stackless.tasklet(body)()
+    t.run()
+    kept = ValueError("kept")
+    for _ in range(4):
+        channel.send_throw(kept) if way == "send_throw" else t.throw(kept)
+    t.kill()
+    assert depths == [1, 1, 1, 1]
+
+
 def test_a_non_matching_instance_becomes_the_argument():
     caught = []
 
