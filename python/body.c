@@ -36,7 +36,7 @@ static PyObject *call_in_context(PyTasklet *t)
     }
     trace_begin(t);
     if (scheduler_of(t)->watch.owner)
-        ticks_follow(t); /* in front of what that has installed */
+        ticks_follow(t, t->base.carrier->env); /* in front of what that has installed */
     return call(t);
 }
 
@@ -318,6 +318,13 @@ static void starved(sl_opool *pool)
         PyErr_WriteUnraisable(NULL);
 }
 
+static void slice_over(sl_opool *pool, uintptr_t turn)
+{
+    attach(&pool->monitor);
+    watchdog_slice_over(container(scheduler, pool, pool), turn);
+    detach(&pool->monitor);
+}
+
 static int warn_no_thread(void *unused)
 {
     if (PyErr_WarnEx(PyExc_RuntimeWarning,
@@ -352,6 +359,7 @@ const sl_env python_env = {
     .blocked = blocked,
     .may_hand_off = may_hand_off,
     .starved = starved,
+    .slice_over = slice_over,
     .no_thread = no_thread,
     .thread_limit = config_threads,
 };

@@ -53,6 +53,10 @@ int config_read(void)
                                   (long long)COMPAT_STACK_DEFAULT, true);
     if (size < 0)
         return -1;
+    long long slice = read_setting("STACKLESS_TIMESLICE", 0, CONFIG_TIMESLICE_MAX, 0, false);
+    if (slice < 0)
+        return -1;
+    fe.timeslice = (int)slice;
     fe.threads = (int)threads;
     fe.stack_size = (size_t)size;
     return 0;
@@ -94,10 +98,14 @@ PyObject *config_describe(void)
                                                                   : "default for this Python version";
     sl_cpu_info cpus;
     sl_cpu_describe(&cpus);
+    const char *slice = !set_in_environment("STACKLESS_TIMESLICE") ? "default: tasklets are not interrupted"
+                        : fe.threads == 1 ? "environment variable STACKLESS_TIMESLICE; without effect, as STACKLESS_THREADS is 1"
+                                          : "environment variable STACKLESS_TIMESLICE";
     PyObject *list = PyList_New(0);
     PyObject *rows[] = {
         row("threads", PyLong_FromLong(config_threads()), threads),
         row("stack_size", PyLong_FromSize_t(fe.stack_size), size),
+        row("timeslice", PyLong_FromLong(fe.timeslice), slice),
         row("cpus_allowed", PyLong_FromLong(cpus.allowed), "the machine: affinity mask"),
         row("cpus_quota", cpus.quota ? PyLong_FromLong(cpus.quota) : Py_NewRef(Py_None), "the machine: cgroup quota"),
     };

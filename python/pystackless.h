@@ -17,6 +17,7 @@
 #include "../sched/rendezvous.h"
 
 #define CONFIG_THREADS_MAX 1024
+#define CONFIG_TIMESLICE_MAX 60000 /* milliseconds */
 
 #define container(type, member, ptr) ((type *)((char *)(ptr)-offsetof(type, member)))
 
@@ -135,6 +136,7 @@ struct scheduler {
     PyTasklet *last_blocked; /* who emptied the ring by blocking; borrowed, NULL if it ended */
     PyTasklet *corpses;    /* left the ring for good or as floating: who runs next drops the ring's reference */
     PyTasklet *suspects;   /* TaskletExit was raised in them and they have not ended; borrowed */
+    uintptr_t slice_turn;  /* 1 + the turn that has used up its time slice, or 0 */
     int chores;            /* suspects, started tasklets with a trace function to be set, the schedule callback,
                               a timed run: what each switch has to be looked at for */
     PyTasklet *told;       /* who runs as far as the schedule callback knows, or NULL; strong */
@@ -157,6 +159,7 @@ typedef struct front_end {
     scheduler *initial; /* NULL until the initial thread uses the module */
     int threads;        /* STACKLESS_THREADS, 0: default */
     size_t stack_size;
+    int timeslice;      /* STACKLESS_TIMESLICE, milliseconds; 0: none */
     uint64_t epoch;     /* pollers made before another value are gone (fork) */
     int pickle_flags;   /* of schedulers to come */
     bool finished;      /* exit has run: no switching any more */
@@ -293,14 +296,16 @@ int watchdog_obstacle_gone(PyTasklet *t);
 void watchdog_leaving(scheduler *s, PyTasklet *prev, bool met);
 void watchdog_landed(scheduler *s, PyTasklet *t);
 void watchdog_end_timeout(scheduler *s);
+/* In the monitor: who runs in that turn is to give it to the next one. */
+void watchdog_slice_over(scheduler *s, uintptr_t turn);
 
 /* ---- ticks.c: counting instructions ---- */
 
 /* Makes sure that they are counted; -1 with an exception. */
 int ticks_arm(void);
 void ticks_users(int change);
-/* On the state of `t`, which begins or goes on in a timed run; and which ends. */
-void ticks_follow(PyTasklet *t);
+/* On `ts`, the state of `t`, which begins or goes on in a timed run, or whose slice is over; and which ends. */
+void ticks_follow(PyTasklet *t, PyThreadState *ts);
 void ticks_leave(PyTasklet *t);
 
 /* ---- body.c: beginning and end of a tasklet; the hooks ---- */

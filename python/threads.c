@@ -226,6 +226,7 @@ static scheduler *new_scheduler(PyThreadState *ts, unsigned long id)
         PyErr_NoMemory();
         return NULL;
     }
+    s->pool.slice = fe.timeslice * INT64_C(1000000);
     s->next = fe.schedulers;
     fe.schedulers = s;
     if (!s->initial && plant_sentinel(s) < 0)

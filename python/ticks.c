@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Counts what tasklets execute, for run(timeout).
+ * Counts what tasklets execute, for run(timeout), and finds the places where a
+ * time slice may end.
  *
  * An unpatched interpreter does not count its instructions.  What it can tell
  * is where it jumps back and which functions it enters, the places where it
@@ -35,7 +36,10 @@ static PyTasklet *running(void)
 static PyTasklet *charged(void)
 {
     PyTasklet *t = running();
-    return t && sl_self()->lane && t->base.place == SL_IN_RING && scheduler_of(t)->watch.owner ? t : NULL;
+    if (!t || !sl_self()->lane || t->base.place != SL_IN_RING)
+        return NULL;
+    scheduler *s = scheduler_of(t);
+    return s->watch.owner || s->slice_turn ? t : NULL;
 }
 
 #if COMPAT_MONITORING
@@ -200,9 +204,9 @@ int ticks_arm(void)
     return 0;
 }
 
-void ticks_follow(PyTasklet *t)
+void ticks_follow(PyTasklet *t, PyThreadState *ts)
 {
-    (void)t; /* the whole interpreter is watched */
+    (void)t, (void)ts; /* the whole interpreter is watched */
 }
 
 void ticks_leave(PyTasklet *t)
@@ -220,9 +224,9 @@ static int report_instructions(PyObject *f, bool on)
     return PyObject_SetAttrString(f, opcodes, on ? Py_True : Py_False);
 }
 
-static int for_all_frames(bool on)
+static int for_all_frames(PyThreadState *ts, bool on)
 {
-    PyFrameObject *f = PyThreadState_GetFrame(PyThreadState_Get());
+    PyFrameObject *f = PyThreadState_GetFrame(ts);
     int rc = 0;
     while (f) {
         rc |= report_instructions((PyObject *)f, on);
@@ -235,18 +239,24 @@ static int for_all_frames(bool on)
 
 static int on_event(PyObject *self, PyFrameObject *frame, int what, PyObject *arg);
 
-/* The tasklet's own trace function goes on behind ours, which is to find it as
- * sys.gettrace() does. */
+/* As PyEval_SetTrace() does, but for any state, without an audit event (its hooks may
+ * run anything) and without a word about the function's object: that stays the
+ * tasklet's own, for sys.gettrace() and for the function behind ours. */
+static void set_function(PyThreadState *ts, Py_tracefunc f)
+{
+    ts->c_tracefunc = f;
+    if (!ts->tracing)
+        ts->cframe->use_tracing = f || ts->c_profilefunc ? 255 : 0;
+}
+
 static void install(PyTasklet *t, PyThreadState *ts)
 {
     PyObject *type, *value, *tb;
     PyErr_Fetch(&type, &value, &tb);
     if (tasklet_rare(t)) {
         t->rare->behind = ts->c_tracefunc;
-        PyObject *obj = Py_XNewRef(ts->c_traceobj);
-        PyEval_SetTrace(on_event, obj);
-        Py_XDECREF(obj);
-        for_all_frames(true);
+        set_function(ts, on_event);
+        for_all_frames(ts, true);
     }
     if (PyErr_Occurred())
         PyErr_WriteUnraisable((PyObject *)t);
@@ -257,11 +267,9 @@ static void uninstall(PyTasklet *t, PyThreadState *ts)
 {
     PyObject *type, *value, *tb;
     PyErr_Fetch(&type, &value, &tb);
-    PyObject *obj = Py_XNewRef(ts->c_traceobj);
-    PyEval_SetTrace(t->rare->behind, obj);
-    Py_XDECREF(obj);
+    set_function(ts, t->rare->behind);
     t->rare->behind = NULL;
-    if (for_all_frames(false) < 0)
+    if (for_all_frames(ts, false) < 0)
         PyErr_WriteUnraisable((PyObject *)t);
     PyErr_Restore(type, value, tb);
 }
@@ -304,9 +312,8 @@ int ticks_arm(void)
     return 0;
 }
 
-void ticks_follow(PyTasklet *t)
+void ticks_follow(PyTasklet *t, PyThreadState *ts)
 {
-    PyThreadState *ts = PyThreadState_Get();
     if (ts->c_tracefunc != on_event)
         install(t, ts);
 }

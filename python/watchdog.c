@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * run(): the stack of watchdogs, and the timeout of the outermost timed run
- * (specification, 3.1 and 8).  Not here: how instructions are counted (ticks.c).
+ * (specification, 3.1 and 8).  Time slices (STACKLESS_TIMESLICE), which interrupt in
+ * the same places.  Not here: how those are found and instructions counted (ticks.c).
  *
  * Invariant: while watch.owner is set it is on the stack of watchdogs, which
  * holds it, and scheduler.chores counts one for it, so that each landing and
@@ -125,7 +126,8 @@ static bool due(const watch *w, const PyTasklet *t)
 
 static bool nesting_forbids(scheduler *s, PyTasklet *t)
 {
-    return !t->ignore_nesting && !s->watch.limits.ignore_nesting && tasklet_depth_in_c(t) > 0;
+    bool ignored = t->ignore_nesting || (s->watch.owner && s->watch.limits.ignore_nesting);
+    return !ignored && tasklet_depth_in_c(t) > 0;
 }
 
 static bool may_interrupt(scheduler *s, PyTasklet *t)
@@ -134,13 +136,12 @@ static bool may_interrupt(scheduler *s, PyTasklet *t)
            !(t->tempval && is_bomb(t->tempval));
 }
 
-static int interrupt(scheduler *s, PyTasklet *t)
+/* The switch, of which the tasklet is not to notice anything. */
+static int leave_between_instructions(PyTasklet *t, PyTasklet *next)
 {
     PyObject *kept = t->tempval;
     t->tempval = NULL;
-    t->due_in = 0;
-    Py_XSETREF(s->watch.interrupted, (PyTasklet *)Py_NewRef(t));
-    PyObject *v = switch_to(t, s->watch.owner);
+    PyObject *v = switch_to(t, next);
     if (v && kept && !t->tempval) {
         t->tempval = kept;
         kept = NULL;
@@ -150,10 +151,47 @@ static int interrupt(scheduler *s, PyTasklet *t)
     return v ? 0 : -1;
 }
 
+static int interrupt(scheduler *s, PyTasklet *t)
+{
+    t->due_in = 0;
+    Py_XSETREF(s->watch.interrupted, (PyTasklet *)Py_NewRef(t));
+    return leave_between_instructions(t, s->watch.owner);
+}
+
+/* ---- time slices ---- */
+
+void watchdog_slice_over(scheduler *s, uintptr_t turn)
+{
+    sl_oworker *h = sl_olane_host(&s->lane);
+    PyTasklet *t = h->current ? tasklet_of(h->current) : NULL;
+    if (!t || t->base.place != SL_IN_RING || sl_load_relaxed(&s->lane.turn) != turn || sl_load_relaxed32(&h->switching) ||
+        fe.finished)
+        return;
+    if (ticks_arm() < 0) {
+        PyErr_WriteUnraisable((PyObject *)t);
+        s->pool.slice = 0; /* it would fail each time */
+        return;
+    }
+    s->slice_turn = turn + 1;
+    ticks_follow(t, t->base.carrier->env);
+}
+
+/* At the next place where its function may be left. */
+static int give_turn(scheduler *s, PyTasklet *t)
+{
+    bool stale = s->slice_turn != sl_load_relaxed(&s->lane.turn) + 1 || t->base.next == &t->base;
+    if (!stale && (!may_interrupt(s, t)))
+        return 0;
+    s->slice_turn = 0;
+    return stale ? 0 : leave_between_instructions(t, tasklet_of(t->base.next));
+}
+
 int watchdog_tick(PyTasklet *t, Py_ssize_t n)
 {
     scheduler *s = scheduler_of(t);
     watch *w = &s->watch;
+    if (s->slice_turn && give_turn(s, t) < 0)
+        return -1;
     if (!w->owner)
         return 0;
     w->left -= n;
@@ -195,5 +233,5 @@ void watchdog_landed(scheduler *s, PyTasklet *t)
     if (w->runs != t && w->runs && !w->limits.total)
         w->left = w->limits.timeout;
     w->runs = t;
-    ticks_follow(t);
+    ticks_follow(t, PyThreadState_Get());
 }

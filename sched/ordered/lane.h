@@ -117,6 +117,9 @@ typedef struct sl_env {
     void (*starved)(sl_opool *pool);
     /* Once, any thread, guard or not: no more threads are to be had (opt). */
     void (*no_thread)(void);
+    /* Monitor, without the guard: the tasklet that has been running since `turn` has
+     * used up pool->slice (opt). */
+    void (*slice_over)(sl_opool *pool, uintptr_t turn);
     /* Monitor, once, when SL_THREADS_SURE run: the pool's limit, if it has been
      * left open; more than that (opt). */
     int (*thread_limit)(void);
@@ -206,6 +209,7 @@ struct sl_opool {
     sl_atomic computes;
     sl_atomic32 warned, no_thread;
     sl_atomic32 starting;      /* a worker has been made and has not got going yet */
+    int64_t slice; /* nanoseconds without a switch after which others get the turn; 0: for ever.  Set before any starts */
     uint64_t handoffs, refused, moves;
 };
 

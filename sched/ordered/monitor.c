@@ -4,7 +4,8 @@
  *
  *  - the host's tasklet is blocked in the OS while others could run: it asks a
  *    spare worker to seize the lane (handoff.c), making one if there is none;
- *  - timers and descriptors are due while a busy lane does not look.
+ *  - timers and descriptors are due while a busy lane does not look;
+ *  - a tasklet has kept the turn for longer than its time slice, if there is one.
  *
  * It is armed on demand.  It goes to sleep only with the guard held, and
  * whoever gives it something to watch holds the guard and tests
@@ -156,17 +157,28 @@ static bool gone(sl_opool *pool, const view *v)
            pool->env->blocked(v->host, true);
 }
 
+/* True: the front end has been told. */
+static bool end_slice(sl_opool *pool, const view *v, int64_t kept)
+{
+    if (!pool->slice || kept < pool->slice || v->away || sl_olane_count(pool->lane) < 2 || !pool->env->slice_over)
+        return false;
+    pool->env->slice_over(pool, v->turn);
+    return true;
+}
+
 static void watch(sl_opool *pool)
 {
     sl_olane *lane = pool->lane;
     view last = {0};
     int looks = 0;
-    int64_t period = PERIOD_MIN, quiet_since = 0, away_since = 0;
+    int64_t period = PERIOD_MIN, quiet_since = 0, away_since = 0, kept_since = 0;
     sample first = {0};
     while (!sl_load_acquire32(&pool->stop)) {
         int64_t now = sl_now();
         view v = look(pool);
         bool same = v.host == last.host && v.turn == last.turn;
+        if (!same || !v.busy || end_slice(pool, &v, now - kept_since))
+            kept_since = now;
         looks = v.away && same ? looks + 1 : v.away;
         if (looks <= 1) {
             away_since = now;
