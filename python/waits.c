@@ -241,11 +241,11 @@ static void timeout_fired(sl_timer *timer)
 void waits_abandon(sl_olane *lane, PyTasklet *survivor)
 {
     sl_timers *ts = &lane->timers;
-    sl_timer **old = ts->heap;
+    sl_timer_entry *old = ts->heap;
     uint32_t n = (uint32_t)sl_load_relaxed(&ts->count);
     sl_timers_init(ts);
     for (uint32_t i = 0; i < n; i++) {
-        sl_timer *timer = old[i];
+        sl_timer *timer = old[i].timer;
         timer->place = 0;
         if (survivor && timer->fire == timeout_fired && container(pytimeout, timer, timer)->tasklet == survivor)
             sl_timers_add(ts, timer, timer->deadline); /* out of memory: it never runs out */

@@ -20,31 +20,31 @@ void sl_timers_free(sl_timers *ts)
     sl_timers_init(ts);
 }
 
-static void put(sl_timers *ts, uint32_t i, sl_timer *timer)
+static inline void put(sl_timers *ts, uint32_t i, sl_timer_entry e)
 {
-    ts->heap[i] = timer;
-    timer->place = i + 1;
+    ts->heap[i] = e;
+    e.timer->place = i + 1;
 }
 
 static void publish_earliest(sl_timers *ts)
 {
     bool any = sl_load_relaxed(&ts->count) != 0;
-    sl_store_relaxed(&ts->earliest, (uintptr_t)(any ? ts->heap[0]->deadline : SL_NEVER));
+    sl_store_relaxed(&ts->earliest, (uintptr_t)(any ? ts->heap[0].deadline : SL_NEVER));
 }
 
-static void sift_up(sl_timers *ts, uint32_t i, sl_timer *timer)
+static void sift_up(sl_timers *ts, uint32_t i, sl_timer_entry e)
 {
     while (i > 0) {
         uint32_t parent = (i - 1) / 4;
-        if (ts->heap[parent]->deadline <= timer->deadline)
+        if (ts->heap[parent].deadline <= e.deadline)
             break;
         put(ts, i, ts->heap[parent]);
         i = parent;
     }
-    put(ts, i, timer);
+    put(ts, i, e);
 }
 
-static void sift_down(sl_timers *ts, uint32_t i, sl_timer *timer)
+static void sift_down(sl_timers *ts, uint32_t i, sl_timer_entry e)
 {
     uint32_t n = (uint32_t)sl_load_relaxed(&ts->count);
     for (;;) {
@@ -52,14 +52,14 @@ static void sift_down(sl_timers *ts, uint32_t i, sl_timer *timer)
         if (first >= n)
             break;
         for (uint32_t k = first + 1; k < n && k < first + 4; k++)
-            if (ts->heap[k]->deadline < ts->heap[least]->deadline)
+            if (ts->heap[k].deadline < ts->heap[least].deadline)
                 least = k;
-        if (timer->deadline <= ts->heap[least]->deadline)
+        if (e.deadline <= ts->heap[least].deadline)
             break;
         put(ts, i, ts->heap[least]);
         i = least;
     }
-    put(ts, i, timer);
+    put(ts, i, e);
 }
 
 int sl_timers_add(sl_timers *ts, sl_timer *timer, int64_t deadline)
@@ -67,7 +67,7 @@ int sl_timers_add(sl_timers *ts, sl_timer *timer, int64_t deadline)
     uint32_t n = (uint32_t)sl_load_relaxed(&ts->count);
     if (n == ts->capacity) {
         uint32_t capacity = n ? 2 * n : 64;
-        sl_timer **heap = realloc(ts->heap, capacity * sizeof *heap);
+        sl_timer_entry *heap = realloc(ts->heap, capacity * sizeof *heap);
         if (!heap)
             return SL_ENOMEM;
         ts->heap = heap;
@@ -75,7 +75,7 @@ int sl_timers_add(sl_timers *ts, sl_timer *timer, int64_t deadline)
     }
     timer->deadline = deadline;
     sl_store_relaxed(&ts->count, n + 1);
-    sift_up(ts, n, timer);
+    sift_up(ts, n, (sl_timer_entry){deadline, timer});
     publish_earliest(ts);
     return 0;
 }
@@ -86,11 +86,11 @@ void sl_timers_remove(sl_timers *ts, sl_timer *timer)
         return;
     uint32_t i = timer->place - 1;
     uint32_t n = (uint32_t)sl_load_relaxed(&ts->count) - 1;
-    sl_timer *last = ts->heap[n];
+    sl_timer_entry last = ts->heap[n];
     timer->place = 0;
     sl_store_relaxed(&ts->count, n);
-    if (last != timer) {
-        if (i > 0 && last->deadline < ts->heap[(i - 1) / 4]->deadline)
+    if (last.timer != timer) {
+        if (i > 0 && last.deadline < ts->heap[(i - 1) / 4].deadline)
             sift_up(ts, i, last);
         else
             sift_down(ts, i, last);
@@ -101,8 +101,8 @@ void sl_timers_remove(sl_timers *ts, sl_timer *timer)
 unsigned sl_timers_run(sl_timers *ts, int64_t now)
 {
     unsigned fired = 0;
-    while (sl_load_relaxed(&ts->count) && ts->heap[0]->deadline <= now) {
-        sl_timer *timer = ts->heap[0];
+    while (sl_load_relaxed(&ts->count) && ts->heap[0].deadline <= now) {
+        sl_timer *timer = ts->heap[0].timer;
         sl_timers_remove(ts, timer);
         timer->fire(timer);
         fired++;

@@ -30,8 +30,14 @@ struct sl_timer {
     sl_timer_fire fire;
 };
 
+/* The deadline stands beside the pointer: sifting compares without following it. */
+typedef struct sl_timer_entry {
+    int64_t deadline;
+    sl_timer *timer;
+} sl_timer_entry;
+
 typedef struct sl_timers {
-    sl_timer **heap;
+    sl_timer_entry *heap;
     uint32_t capacity;
     sl_atomic count;    /* armed timers */
     sl_atomic earliest; /* deadline of heap[0] as uintptr_t; SL_NEVER when empty */

@@ -5,9 +5,10 @@
  *     parked N
  *
  * parks N tasklets on a channel, prints resident memory and page tables for
- * each, wakes them all, and prints what the process has given back; then two
- * idle seconds.
+ * each, wakes them all, and prints what the process has given back some seconds
+ * later; then two idle seconds.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,8 +69,13 @@ static void park_and_wake(sl_pool *pool, long n)
            (status_bytes("VmPTE") - tables) / (double)n, parked - start);
     check(sl_channel_close(channel));
     check(sl_pool_wait(pool));
-    printf("all woken and gone in %.2f s; %.0f %% of the memory given back\n", cpu_seconds(CLOCK_MONOTONIC) - parked,
-           100 - 100 * (status_bytes("VmRSS") - rss) / grown);
+    double gone = cpu_seconds(CLOCK_MONOTONIC), last = status_bytes("VmRSS"), now;
+    printf("all woken and gone in %.2f s\n", gone - parked);
+    sleep(1); /* what was needed lately is kept */
+    while ((now = status_bytes("VmRSS")) < last && (last = now, true))
+        usleep(300000);
+    printf("%.1f s later %.0f %% of the memory given back\n", cpu_seconds(CLOCK_MONOTONIC) - gone,
+           100 - 100 * (now - rss) / grown);
 }
 
 int main(int argc, char **argv)

@@ -179,7 +179,9 @@ struct sl_pool {
     struct sl_chunk *chunks;      /* locked: all tasklet records */
     sl_tasklet *records;          /* locked: free records with a stack */
     sl_tasklet *bare;             /* locked: free records without */
-    unsigned nrecords;            /* locked: how many in `records` */
+    unsigned nrecords;            /* locked: how many in `records` ... */
+    unsigned fewest;              /* locked: ... and the least since the monitor looked */
+    sl_atomic32 surplus;          /* stored under the lock: more than are kept for good; the monitor stays awake */
     uint64_t spawned, handoffs, unparks; /* locked; spawned from outside */
     sl_stack_pool *stacks;
     struct sl_places *places;     /* fixed; NULL: the kernel places threads */
@@ -302,6 +304,10 @@ void sl_pool_outside(sl_pool *pool, int change);
 /* One more, or less, who is no tasklet of the pool, is in a call that waits: it must not go. */
 void sl_pool_guest(sl_pool *pool, int change);
 void sl_records_free(sl_pool *pool);
+/* How many free records above those kept for good have not been needed since the last call. */
+unsigned sl_records_unused(sl_pool *pool);
+/* Gives the stacks of `most` of them back; how many there were. */
+unsigned sl_records_give_back(sl_pool *pool, unsigned most);
 int sl_thread_make(pthread_t *out, void *(*body)(void *), void *arg);
 void sl_monitor_watch(sl_pool *pool);
 void *sl_monitor_main(void *pool);

@@ -5,7 +5,8 @@
  *  - timers or descriptors are due while the hosts are busy;
  *  - a tasklet waits in the slot of a host that goes on computing, or in a
  *    ring, while lanes rest;
- *  - the time slice is over (STACKLESS_TIMESLICE).
+ *  - the time slice is over (STACKLESS_TIMESLICE);
+ *  - there are more free stacks than have been needed for a while.
  *
  * Time slices.  A tasklet whose slice is over makes room at its next scheduling point
  * (`hurry`).  If it does not come to one, its lane cannot be taken from it:
@@ -13,8 +14,8 @@
  * on, and that one's host steals everything from the first, as thieves do: to
  * the others it is as if the lane had been handed on, and the tasklet had become a stray.
  *
- * It is started with the first timer, descriptor wait, second lane or time
- * slice, and sleeps while every lane rests: monitor_sleeps is stored, full
+ * It is started with the first timer, descriptor wait, second lane, time
+ * slice or surplus of stacks, and sleeps while every lane rests and there is no surplus: monitor_sleeps is stored, full
  * barrier, then the lanes are counted once more; who takes a lane (under the
  * pool's lock) reads monitor_sleeps afterwards.
  */
@@ -29,6 +30,10 @@
 static const int64_t PERIOD_MIN = 100 * 1000, PERIOD_MAX = 1000 * 1000, PERIOD_ALL_BUSY = 10 * 1000 * 1000;
 static const int64_t QUIET_AFTER = 5 * 1000 * 1000;
 static const int64_t OVERDUE = 100 * 1000;
+static const int64_t UNUSED_FOR = 500 * 1000 * 1000;
+
+/* Stacks that it gives back at a time; a millisecond or so. */
+enum { GIVEN_BACK = 512 };
 
 typedef struct seen {
     uintptr_t turn;
@@ -90,11 +95,27 @@ static bool clock_due(sl_pool *pool, int64_t now, int64_t *polled)
     return due;
 }
 
+/* Stacks that were not needed for so long go back to the system; are there more to go? */
+static bool give_back(sl_pool *pool, int64_t now, int64_t *asked, unsigned *unused)
+{
+    if (!sl_load_relaxed32(&pool->surplus))
+        return false;
+    if (now - *asked >= UNUSED_FOR) {
+        *asked = now;
+        *unused = sl_records_unused(pool);
+    }
+    if (*unused) {
+        unsigned most = *unused < GIVEN_BACK ? *unused : GIVEN_BACK;
+        *unused = sl_records_give_back(pool, most) == most ? *unused - most : 0;
+    }
+    return *unused != 0;
+}
+
 static void sleep_while_all_rest(sl_pool *pool)
 {
     sl_store_relaxed32(&pool->monitor_sleeps, 1);
     sl_fence();
-    while (all_rest(pool) && !sl_load_acquire32(&pool->stop))
+    while (all_rest(pool) && !sl_load_relaxed32(&pool->surplus) && !sl_load_acquire32(&pool->stop))
         sl_park(&pool->monitor_parker, SL_NEVER);
     sl_store_relaxed32(&pool->monitor_sleeps, 0);
 }
@@ -103,7 +124,8 @@ void *sl_monitor_main(void *arg)
 {
     sl_pool *pool = arg;
     seen *last = calloc(pool->max_lanes, sizeof *last);
-    int64_t period = PERIOD_MIN, busy_at = sl_now(), polled = 0;
+    int64_t period = PERIOD_MIN, busy_at = sl_now(), polled = 0, asked = 0;
+    unsigned unused = 0;
     prctl(PR_SET_NAME, "sl-monitor");
     prctl(PR_SET_TIMERSLACK, 1000UL);
     if (pool->places)
@@ -124,8 +146,8 @@ void *sl_monitor_main(void *arg)
         int64_t longest = rest ? PERIOD_MAX : PERIOD_ALL_BUSY;
         if (pool->config.timeslice_ns && pool->config.timeslice_ns < longest)
             longest = pool->config.timeslice_ns;
-        period = found ? PERIOD_MIN : 2 * period < longest ? 2 * period : longest;
-        if (!all_rest(pool))
+        period = give_back(pool, now, &asked, &unused) || found ? PERIOD_MIN : 2 * period < longest ? 2 * period : longest;
+        if (!all_rest(pool) || sl_load_relaxed32(&pool->surplus))
             busy_at = now;
         if (now - busy_at > QUIET_AFTER) {
             sleep_while_all_rest(pool);

@@ -20,7 +20,9 @@
 
 /* Ended tasklets that a lane keeps, and how many it passes on at a time. */
 enum { CACHED = 256, BATCH = 64 };
-/* Free records of the pool that keep their stacks. */
+/* Free records of the pool that keep their stacks for good.  Those above that keep them for a
+ * while: to give memory back and fault it in again costs more than all else in the life of
+ * a tasklet.  The monitor gives back what has not been needed for half a second. */
 enum { KEPT = 4096 };
 enum { CHUNK = 64 };
 
@@ -46,31 +48,71 @@ static int add_chunk(sl_pool *pool)
     return 0;
 }
 
-static void give_to_pool(sl_pool *pool, sl_tasklet *list, unsigned n)
+unsigned sl_records_give_back(sl_pool *pool, unsigned most)
+{
+    unsigned given = 0, n = 1;
+    for (; n && given < most; given += n) {
+        sl_tasklet *batch[BATCH];
+        sl_lock_take(&pool->lock);
+        for (n = 0; n < BATCH && given + n < most && pool->nrecords > KEPT; n++) {
+            batch[n] = pool->records;
+            pool->records = batch[n]->next;
+            pool->nrecords--;
+        }
+        if (pool->fewest > pool->nrecords)
+            pool->fewest = pool->nrecords;
+        sl_lock_drop(&pool->lock);
+        for (unsigned i = 0; i < n; i++) {
+            sl_stack_put(pool->stacks, batch[i]->stack);
+            batch[i]->stack = NULL;
+        }
+        sl_lock_take(&pool->lock);
+        for (unsigned i = 0; i < n; i++) {
+            batch[i]->next = pool->bare;
+            pool->bare = batch[i];
+        }
+        sl_lock_drop(&pool->lock);
+    }
+    return given;
+}
+
+unsigned sl_records_unused(sl_pool *pool)
 {
     sl_lock_take(&pool->lock);
-    while (n--) {
-        sl_tasklet *t = list;
-        list = t->next;
-        if (pool->nrecords < KEPT) {
-            t->next = pool->records;
-            pool->records = t;
-            pool->nrecords++;
-            continue;
-        }
-        sl_stack_put(pool->stacks, t->stack);
-        t->stack = NULL;
-        t->next = pool->bare;
-        pool->bare = t;
-    }
+    unsigned n = pool->fewest > KEPT ? pool->fewest - KEPT : 0;
+    pool->fewest = pool->nrecords;
+    if (pool->nrecords <= KEPT)
+        sl_store_relaxed32(&pool->surplus, 0);
     sl_lock_drop(&pool->lock);
+    return n;
+}
+
+/* `n` records, strung together from `first` to `last`. */
+static void give_to_pool(sl_pool *pool, sl_tasklet *first, sl_tasklet *last, unsigned n)
+{
+    sl_lock_take(&pool->lock);
+    last->next = pool->records;
+    pool->records = first;
+    pool->nrecords += n;
+    bool many = pool->nrecords > KEPT, begins = many && !sl_load_relaxed32(&pool->surplus);
+    bool watched = pool->monitor_lives;
+    if (begins)
+        sl_store_relaxed32(&pool->surplus, 1);
+    sl_lock_drop(&pool->lock);
+    if (begins) {
+        sl_monitor_watch(pool);
+        sl_fence(); /* against sleep_while_all_rest() */
+        if (sl_load_relaxed32(&pool->monitor_sleeps))
+            sl_unpark(&pool->monitor_parker);
+    }
+    if (many && !watched)
+        sl_records_give_back(pool, n);
 }
 
 static void put(sl_pool *pool, sl_lane *lane, sl_tasklet *t)
 {
     if (!lane) {
-        t->next = NULL;
-        give_to_pool(pool, t, 1);
+        give_to_pool(pool, t, t, 1);
         return;
     }
     t->next = lane->cache;
@@ -80,10 +122,12 @@ static void put(sl_pool *pool, sl_lane *lane, sl_tasklet *t)
     sl_tasklet *first = lane->cache, *last = first; /* the warm ones stay */
     for (int i = 1; i < CACHED - BATCH; i++)
         last = last->next;
-    sl_tasklet *cold = last->next;
+    sl_tasklet *cold = last->next, *coldest = cold;
     last->next = NULL;
+    while (coldest->next)
+        coldest = coldest->next;
     lane->cached -= BATCH;
-    give_to_pool(pool, cold, BATCH);
+    give_to_pool(pool, cold, coldest, BATCH);
 }
 
 /* Lock held: a record with a stack, or NULL. */
@@ -92,7 +136,8 @@ static sl_tasklet *from_pool(sl_pool *pool, int *error)
     sl_tasklet *t = pool->records;
     if (t) {
         pool->records = t->next;
-        pool->nrecords--;
+        if (--pool->nrecords < pool->fewest)
+            pool->fewest = pool->nrecords;
         return t;
     }
     if (!pool->bare && (*error = add_chunk(pool)) < 0)

@@ -118,8 +118,10 @@ uintptr_t sl_wait_park(sl_wait *w, int64_t deadline, void (*unlock)(void *arg), 
     barrier_own();
     while (__builtin_expect(sl_load_acquire32(&t->watchers) != 0, 0))
         sched_yield();
-    sl_wait_disarm(w);
-    return sl_load_acquire(&w->claim);
+    uintptr_t claim = sl_load_acquire(&w->claim);
+    if (claim != SL_CLAIM_TIMEOUT) /* then it has fired */
+        sl_wait_disarm(w);
+    return claim;
 }
 
 int sl_wait_error(uintptr_t claim)

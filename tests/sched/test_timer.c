@@ -61,9 +61,9 @@ static void check_against_reference(void)
     for (int i = 0; i < TIMERS; i++)
         CHECK_EQ(sl_timer_armed(&timers[i]), armed[i]);
     for (unsigned i = 0; i < count; i++) {
-        CHECK_EQ(heap.heap[i]->place, i + 1);
+        CHECK_EQ(heap.heap[i].timer->place, i + 1);
         if (i)
-            CHECK(heap.heap[(i - 1) / 4]->deadline <= heap.heap[i]->deadline);
+            CHECK(heap.heap[(i - 1) / 4].deadline <= heap.heap[i].deadline);
     }
 }
 
