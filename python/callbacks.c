@@ -140,7 +140,7 @@ static void forget_told(void)
         Py_CLEAR(s->told); /* may run anything */
 }
 
-static PyObject *py_set_schedule_callback(PyObject *module, PyObject *f)
+PyObject *callbacks_set_schedule(PyObject *module, PyObject *f)
 {
     if (as_callback(f, "schedule") < 0 || !current_tasklet())
         return NULL;
@@ -152,7 +152,7 @@ static PyObject *py_set_schedule_callback(PyObject *module, PyObject *f)
     return old;
 }
 
-static PyObject *py_set_channel_callback(PyObject *module, PyObject *f)
+PyObject *callbacks_set_channel(PyObject *module, PyObject *f)
 {
     return as_callback(f, "channel") < 0 ? NULL : exchange(&fe.channel_callback, f);
 }
@@ -168,7 +168,7 @@ static PyObject *py_get_channel_callback(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
-    {"set_schedule_callback", py_set_schedule_callback, METH_O,
+    {"set_schedule_callback", callbacks_set_schedule, METH_O,
      "set_schedule_callback($module, callback, /)\n--\n\n"
      "callback(prev, next) is called before each switch from one tasklet to another, in all\n"
      "threads, in the tasklet that is left; in the next one, where there was nothing to run in\n"
@@ -177,7 +177,7 @@ static PyMethodDef functions[] = {
      "callback so far, or None."},
     {"get_schedule_callback", py_get_schedule_callback, METH_NOARGS,
      "get_schedule_callback($module, /)\n--\n\nWhat set_schedule_callback() has set, or None."},
-    {"set_channel_callback", py_set_channel_callback, METH_O,
+    {"set_channel_callback", callbacks_set_channel, METH_O,
      "set_channel_callback($module, callback, /)\n--\n\n"
      "callback(channel, tasklet, sending, willblock) is called before each operation on a\n"
      "channel, in all threads, in the tasklet that does it; its tempval is what is sent. The\n"

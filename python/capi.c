@@ -9,8 +9,6 @@
 
 #include "stackless/python.h"
 
-static PyObject *run_function; /* stackless.run */
-
 static int refuse_type(const char *wanted, void *given)
 {
     PyErr_Format(PyExc_TypeError, "a %s is needed, got %s", wanted, given ? Py_TYPE((PyObject *)given)->tp_name : "NULL");
@@ -188,23 +186,19 @@ static int task_kill(PyTaskletObject *task)
         return t ? (expression) : -1; \
     }
 
-#define SET_FLAG(function, field, result) \
+/* The same with a flag, by a method. */
+#define SET_FLAG(function, method) \
     static int function(PyTaskletObject *task, int flag) \
     { \
         PyTasklet *t = as_tasklet(task); \
-        if (!t) \
-            return -1; \
-        bool old = t->field; \
-        t->field = flag != 0; \
-        return (result); \
+        return t ? number(method((PyObject *)t, flag ? Py_True : Py_False)) : -1; \
     }
 
 GET_TASKLET(task_atomic, t->atomic)
 GET_TASKLET(task_ignore_nesting, t->ignore_nesting)
 GET_TASKLET(task_block_trap, t->block_trap)
-SET_FLAG(task_set_atomic, atomic, old)
-SET_FLAG(task_set_ignore_nesting, ignore_nesting, old)
-SET_FLAG(task_set_block_trap, block_trap, ((void)old, 0))
+SET_FLAG(task_set_atomic, tasklet_set_atomic)
+SET_FLAG(task_set_ignore_nesting, tasklet_set_ignore_nesting)
 GET_TASKLET(task_is_main, number(tasklet_is_main((PyObject *)t, NULL)))
 GET_TASKLET(task_is_current, tasklet_is_current(t))
 GET_TASKLET(task_alive, is_alive(t))
@@ -213,6 +207,15 @@ GET_TASKLET(task_scheduled, number(tasklet_scheduled((PyObject *)t, NULL)))
 GET_TASKLET(task_restorable, number(tasklet_restorable((PyObject *)t, NULL)))
 GET_TASKLET(task_recursion_depth, number(tasklet_recursion_depth((PyObject *)t, NULL)))
 GET_TASKLET(task_nesting_level, number(tasklet_nesting_level((PyObject *)t, NULL)))
+
+static int task_set_block_trap(PyTaskletObject *task, int flag)
+{
+    PyTasklet *t = as_tasklet(task);
+    if (!t)
+        return -1;
+    t->block_trap = flag != 0;
+    return 0;
+}
 
 static PyObject *task_frame(PyTaskletObject *task)
 {
@@ -346,8 +349,25 @@ static PyObject *run_watchdog(long timeout, int flags)
         PyErr_Format(PyExc_ValueError, "unknown watchdog flags: 0x%x", flags & ~known);
         return NULL;
     }
-    return PyObject_CallFunction(run_function, "liiii", timeout, flags & PY_WATCHDOG_THREADBLOCK, flags & PY_WATCHDOG_SOFT,
-                                 flags & PY_WATCHDOG_IGNORE_NESTING, flags & PY_WATCHDOG_TOTALTIMEOUT);
+    run_limits limits = {
+        .timeout = timeout,
+        .threadblock = flags & PY_WATCHDOG_THREADBLOCK,
+        .soft = flags & PY_WATCHDOG_SOFT,
+        .ignore_nesting = flags & PY_WATCHDOG_IGNORE_NESTING,
+        .total = flags & PY_WATCHDOG_TOTALTIMEOUT,
+    };
+    PyTasklet *t = enter();
+    return t ? run_loop(t, &limits) : NULL;
+}
+
+static int set_schedule_callback(PyObject *callback)
+{
+    return status(callbacks_set_schedule(NULL, callback ? callback : Py_None));
+}
+
+static int set_channel_callback(PyObject *callback)
+{
+    return status(callbacks_set_channel(NULL, callback ? callback : Py_None));
 }
 
 /* ---- the capsule ---- */
@@ -402,14 +422,15 @@ static PyStackless_Functions functions = {
     .PyStackless_GetCurrent = current,
     .PyStackless_GetCurrentId = threads_current_id,
     .PyStackless_RunWatchdogEx = run_watchdog,
+    .PyStackless_SetScheduleCallback = set_schedule_callback,
+    .PyStackless_SetChannelCallback = set_channel_callback,
 };
 
 int capi_init(PyObject *module)
 {
     functions.tasklet_type = fe.tasklet_type;
     functions.channel_type = fe.channel_type;
-    run_function = PyObject_GetAttrString(module, "run");
-    PyObject *capsule = run_function ? PyCapsule_New(&functions, "stackless._C_API", NULL) : NULL;
+    PyObject *capsule = PyCapsule_New(&functions, "stackless._C_API", NULL);
     int rc = capsule ? PyModule_AddObjectRef(module, "_C_API", capsule) : -1;
     Py_XDECREF(capsule);
     return rc;

@@ -282,6 +282,8 @@ static inline bool callback_runs(const PyTasklet *t)
 {
     return scheduler_of(t)->in_callback && sl_self()->current == &t->base && sl_self()->lane;
 }
+PyObject *callbacks_set_schedule(PyObject *module, PyObject *f); /* None removes it; the one so far */
+PyObject *callbacks_set_channel(PyObject *module, PyObject *f);
 int callbacks_init(PyObject *module);
 
 /* ---- watchdog.c: run() and its timeout ---- */
@@ -346,6 +348,8 @@ PyObject *tasklet_insert(PyObject *self, PyObject *unused);
 PyObject *tasklet_remove(PyObject *self, PyObject *unused);
 PyObject *tasklet_run(PyObject *self, PyObject *unused);
 PyObject *tasklet_switch(PyObject *self, PyObject *unused);
+PyObject *tasklet_set_atomic(PyObject *self, PyObject *value);
+PyObject *tasklet_set_ignore_nesting(PyObject *self, PyObject *value);
 
 /* ---- tasklet_attrs.c, names.c: what a tasklet is called and where it was made ---- */
 

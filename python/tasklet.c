@@ -510,13 +510,13 @@ static PyObject *set_flag(PyTasklet *t, PyObject *value, bool *flag, const char 
     return watchdog_obstacle_gone(t) < 0 ? NULL : PyBool_FromLong(old);
 }
 
-static PyObject *tasklet_set_atomic(PyObject *self, PyObject *value)
+PyObject *tasklet_set_atomic(PyObject *self, PyObject *value)
 {
     PyTasklet *t = (PyTasklet *)self;
     return set_flag(t, value, &t->atomic, "set_atomic needs exactly one bool or integer");
 }
 
-static PyObject *tasklet_set_ignore_nesting(PyObject *self, PyObject *value)
+PyObject *tasklet_set_ignore_nesting(PyObject *self, PyObject *value)
 {
     PyTasklet *t = (PyTasklet *)self;
     return set_flag(t, value, &t->ignore_nesting, "set_ignore_nesting needs exactly one bool or integer");

@@ -93,7 +93,8 @@ typedef struct PyStackless_Functions {
     int (*PyTasklet_KillEx)(PyTaskletObject *task, int pending);
 
     /* Flags, 0 or 1.  The setters take any number but 0 for 1; those of the first two return
-     * the old value, the third returns 0.  (stays) */
+     * the old value, the third returns 0.  (stays), but a change that lets a timeout of run()
+     * interrupt the caller at last (switches). */
     int (*PyTasklet_GetAtomic)(PyTaskletObject *task);
     int (*PyTasklet_SetAtomic)(PyTaskletObject *task, int flag);
     int (*PyTasklet_GetIgnoreNesting)(PyTaskletObject *task);
@@ -158,9 +159,13 @@ typedef struct PyStackless_Functions {
     /* stackless.getcurrentid(); never fails.  (stays) */
     unsigned long (*PyStackless_GetCurrentId)(void);
     /* stackless.run(): None when no tasklet is left to run; what one of them did not catch is
-     * raised here.  timeout in units of run(timeout), 0: none; then the interrupted
-     * tasklet is returned.  flags: PY_WATCHDOG_....  (blocks) */
+     * raised here.  timeout in units of run(timeout), 0: none; the tasklet that it interrupted
+     * is returned, paused, but with PY_WATCHDOG_SOFT.  (blocks) */
     PyObject *(*PyStackless_RunWatchdogEx)(long timeout, int flags);
+    /* stackless.set_schedule_callback() and set_channel_callback(); NULL removes it.  TypeError if
+     * it cannot be called.  (stays) */
+    int (*PyStackless_SetScheduleCallback)(PyObject *callback);
+    int (*PyStackless_SetChannelCallback)(PyObject *callback);
 } PyStackless_Functions;
 
 #ifndef PYSTACKLESS_MODULE /* which stackless itself defines */
@@ -266,6 +271,8 @@ static inline const PyStackless_Functions *PyStackless_Get(void)
 #define PyStackless_GetCurrent (PyStackless_Get()->PyStackless_GetCurrent)
 #define PyStackless_GetCurrentId (PyStackless_Get()->PyStackless_GetCurrentId)
 #define PyStackless_RunWatchdogEx (PyStackless_Get()->PyStackless_RunWatchdogEx)
+#define PyStackless_SetScheduleCallback (PyStackless_Get()->PyStackless_SetScheduleCallback)
+#define PyStackless_SetChannelCallback (PyStackless_Get()->PyStackless_SetChannelCallback)
 #define PyStackless_RunWatchdog(timeout) PyStackless_RunWatchdogEx((timeout), 0)
 
 /* For sources written for Stackless Python.  Every thread has a main tasklet here, and no

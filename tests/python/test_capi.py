@@ -550,6 +550,83 @@ def test_run(capi, trace):
         capi.Stackless_RunWatchdog(0)
 
 
+def endless():
+    while True:
+        pass
+
+
+def test_run_with_a_timeout(capi):
+    t = stackless.tasklet(endless)()
+    assert capi.Stackless_RunWatchdog(1000) is t
+    assert t.alive and t.paused
+    t.insert()
+    assert capi.Stackless_RunWatchdogEx(1000, 8) is t  # for all together
+    t.kill()
+
+    def nested():
+        sorted([1], key=lambda unused: endless())
+
+    t = stackless.tasklet(nested)()
+    assert capi.Stackless_RunWatchdogEx(1000, 4) is t
+    t.kill()
+
+
+def test_run_with_a_soft_timeout(capi):
+    def polite():
+        while True:
+            for _ in range(100):
+                pass
+            stackless.schedule()
+
+    t = stackless.tasklet(polite)()
+    assert capi.Stackless_RunWatchdogEx(1000, 2) is None
+    assert t.scheduled
+    t.kill()
+
+
+def test_clearing_atomic_lets_the_timeout_through(capi):
+    log = []
+
+    def body():
+        capi.Tasklet_SetAtomic(stackless.getcurrent(), 1)
+        for _ in range(5000):
+            pass
+        log.append("atomic")
+        capi.Tasklet_SetAtomic(stackless.getcurrent(), 0)
+        log.append("after")
+
+    t = stackless.tasklet(body)()
+    assert capi.Stackless_RunWatchdogEx(500, 4) is t
+    assert log == ["atomic"]
+    t.insert()
+    stackless.run()
+    assert log == ["atomic", "after"]
+
+
+def test_callbacks(capi):
+    switches, operations = [], []
+    c = stackless.channel()
+    t = stackless.tasklet(c.send, (5,))
+    main = stackless.getcurrent()
+    try:
+        assert capi.Stackless_SetScheduleCallback(lambda *args: switches.append(args)) == 0
+        assert capi.Stackless_SetChannelCallback(lambda *args: operations.append(args[1:])) == 0
+        t.insert()
+        assert c.receive() == 5
+    finally:
+        assert capi.Stackless_SetScheduleCallback(None) == 0
+        assert capi.Stackless_SetChannelCallback(None) == 0
+    assert switches[0] == (main, t)
+    assert operations == [(main, 0, 1), (t, 1, 0)]
+    assert stackless.get_schedule_callback() is None and stackless.get_channel_callback() is None
+    for put in (capi.Stackless_SetScheduleCallback, capi.Stackless_SetChannelCallback):
+        with pytest.raises(TypeError, match="callable"):
+            put(5)
+    switches.clear()
+    operations.clear()
+    stackless.run()
+
+
 def test_names_for_ported_sources(capi):
     c = stackless.channel()
     t = stackless.tasklet(lambda: c.send(stackless.schedule()))()

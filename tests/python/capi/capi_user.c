@@ -217,6 +217,18 @@ static PyObject *x_Stackless_RunWatchdogEx(PyObject *m, PyObject *args)
     return PyStackless_RunWatchdogEx(timeout, flags);
 }
 
+static PyObject *x_Stackless_SetScheduleCallback(PyObject *m, PyObject *callback)
+{
+    (void)m;
+    return number(PyStackless_SetScheduleCallback(null(callback)));
+}
+
+static PyObject *x_Stackless_SetChannelCallback(PyObject *m, PyObject *callback)
+{
+    (void)m;
+    return number(PyStackless_SetChannelCallback(null(callback)));
+}
+
 static PyObject *x_Stackless_Call_Main(PyObject *m, PyObject *args)
 {
     PyObject *func, *tuple;
@@ -340,6 +352,7 @@ static PyMethodDef functions[] = {
     OF_MORE(Channel_SendThrow) OF_MORE(Stackless_Schedule) OF_ONE(Stackless_Schedule_nr)
     NAMED(Stackless_GetRunCount, METH_NOARGS) NAMED(Stackless_GetCurrent, METH_NOARGS)
     NAMED(Stackless_GetCurrentId, METH_NOARGS) OF_ONE(Stackless_RunWatchdog) OF_MORE(Stackless_RunWatchdogEx)
+    OF_ONE(Stackless_SetScheduleCallback) OF_ONE(Stackless_SetChannelCallback)
     OF_MORE(Stackless_Call_Main) OF_ONE(Stackless_CallMethod_Main)
     {"kinds", kinds, METH_O, NULL},
     {"types", types, METH_NOARGS, NULL},
