@@ -17,6 +17,7 @@
 typedef struct {
     PyObject_HEAD
     gate *items, *slots, *done; /* made by __new__; slots counts only if maxsize > 0 */
+    gate *mutex;                /* of a heap: comparing may run Python code, and that may switch */
     PyObject *store, *fetch;    /* callables, or NULL: the methods _put, _get */
     Py_ssize_t maxsize;         /* at most that many items; <= 0: no limit */
     Py_ssize_t unfinished;      /* put, and task_done() not called; done is set while 0 */
@@ -93,6 +94,65 @@ static PyObject *get(queue *q, int64_t deadline)
         gate_give(q->items); /* it is still there */
     else if (q->maxsize > 0)
         gate_give(q->slots);
+    return item;
+}
+
+/* ---- a heap ---- */
+
+/* What PriorityQueue._put and _get do; here, as an exception from outside must find it
+ * done or not done.  The heap is a list that only these two change, one at a time. */
+
+/* An item that could not be compared stands on the way up from the end. */
+static void undo_push(PyObject *heap, PyObject *item)
+{
+    Py_ssize_t last = PyList_GET_SIZE(heap) - 1, at = last;
+    while (at > 0 && PyList_GET_ITEM(heap, at) != item)
+        at = (at - 1) >> 1;
+    for (Py_ssize_t child = last; child > at; child = (child - 1) >> 1) {
+        PyObject *displaced = PyList_GET_ITEM(heap, at);
+        PyList_SET_ITEM(heap, at, PyList_GET_ITEM(heap, child));
+        PyList_SET_ITEM(heap, child, displaced);
+    }
+    PyList_SetSlice(heap, last, last + 1, NULL);
+}
+
+static PyObject *queue_push(PyObject *self, PyObject *args)
+{
+    queue *q = (queue *)self;
+    PyObject *heappush, *heap, *item;
+    if (!PyArg_ParseTuple(args, "OO!O:_push", &heappush, &PyList_Type, &heap, &item) ||
+        gate_take(q->mutex, SL_NEVER) != GRANTED)
+        return NULL;
+    Py_ssize_t before = PyList_GET_SIZE(heap);
+    PyObject *r = PyObject_CallFunctionObjArgs(heappush, heap, item, NULL);
+    if (!r && PyList_GET_SIZE(heap) > before) {
+        PyObject *type, *value, *tb;
+        PyErr_Fetch(&type, &value, &tb);
+        undo_push(heap, item);
+        PyErr_Restore(type, value, tb);
+    }
+    gate_give(q->mutex);
+    return r;
+}
+
+static PyObject *queue_pop(PyObject *self, PyObject *args)
+{
+    queue *q = (queue *)self;
+    PyObject *heappop, *heap;
+    if (!PyArg_ParseTuple(args, "OO!:_pop", &heappop, &PyList_Type, &heap) ||
+        gate_take(q->mutex, SL_NEVER) != GRANTED)
+        return NULL;
+    Py_ssize_t before = PyList_GET_SIZE(heap);
+    PyObject *first = before ? Py_NewRef(PyList_GET_ITEM(heap, 0)) : NULL;
+    PyObject *item = PyObject_CallOneArg(heappop, heap);
+    if (!item && first && PyList_GET_SIZE(heap) < before) { /* two that had not met before are not comparable */
+        PyObject *type, *value, *tb;
+        PyErr_Fetch(&type, &value, &tb);
+        PyList_Append(heap, first); /* its place is still allocated */
+        PyErr_Restore(type, value, tb);
+    }
+    Py_XDECREF(first);
+    gate_give(q->mutex);
     return item;
 }
 
@@ -260,7 +320,8 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     q->items = gate_new(SEMAPHORE, 0);
     q->slots = gate_new(SEMAPHORE, 0);
     q->done = gate_new(EVENT, 1);
-    if (!q->items || !q->slots || !q->done)
+    q->mutex = gate_new(SEMAPHORE, 1);
+    if (!q->items || !q->slots || !q->done || !q->mutex)
         Py_CLEAR(q);
     return (PyObject *)q;
 }
@@ -291,6 +352,7 @@ static void queue_dealloc(PyObject *self)
     Py_CLEAR(q->items);
     Py_CLEAR(q->slots);
     Py_CLEAR(q->done);
+    Py_CLEAR(q->mutex);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -316,6 +378,8 @@ static PyMethodDef queue_methods[] = {
      "shutdown($self, /, immediate=False)\n--\n\n"
      "From now on put() raises ShutDown, and get() when the queue is empty; who waits is told.\n"
      "immediate: what is in the queue is thrown away and counts as done."},
+    {"_push", queue_push, METH_VARARGS, "_push(heappush, heap, item): undone if it fails"},
+    {"_pop", queue_pop, METH_VARARGS, "_pop(heappop, heap): loses nothing if it fails"},
     {"_storage", queue_storage, METH_VARARGS,
      "_storage(maxsize, store, fetch): where items are kept; None: the methods _put and _get"},
     {NULL},

@@ -365,7 +365,13 @@ static bool holds(gate *lock, PyTasklet *t)
     return lock->kind == RLOCK ? lock->owner == t : lock->value == 0;
 }
 
-/* The current exception is the newer one; `old` (stolen, or NULL) becomes its context. */
+static void put_exception(PyObject *value /* stolen */)
+{
+    PyErr_Restore(Py_NewRef(Py_TYPE(value)), value, PyException_GetTraceback(value));
+}
+
+/* The current exception is the newer one; `old` (stolen, or NULL) becomes its context.
+ * But a kill is not lost for something that was thrown after it. */
 static void chain(PyObject *old)
 {
     PyObject *type, *value, *tb;
@@ -375,10 +381,18 @@ static void chain(PyObject *old)
     PyErr_NormalizeException(&type, &value, &tb);
     if (tb)
         PyException_SetTraceback(value, tb);
-    if (value == old)
+    if (value == old) {
         Py_DECREF(old);
-    else
+    } else if (PyObject_TypeCheck(old, (PyTypeObject *)fe.tasklet_exit)) {
+        PyException_SetContext(value, NULL); /* it may be the old one */
+        PyException_SetContext(old, value); /* steals it */
+        Py_XDECREF(type);
+        Py_XDECREF(tb);
+        put_exception(old);
+        return;
+    } else {
         PyException_SetContext(value, old); /* steals it */
+    }
     PyErr_Restore(type, value, tb);
 }
 
@@ -394,28 +408,27 @@ static PyObject *take_exception(void)
     return value;
 }
 
-static void put_exception(PyObject *value /* stolen */)
-{
-    PyErr_Restore(Py_NewRef(Py_TYPE(value)), value, PyException_GetTraceback(value));
-}
-
 /* Who waited in a condition must come back with the lock, as its block will release
- * it, whatever is thrown at it meanwhile: -1 with that. */
-static int come_back(gate *lock, Py_ssize_t depth)
+ * it, whatever was thrown at it (stolen, or NULL) or is meanwhile: -1 with that.  Until
+ * then it counts as handled, as in a block of finally: exits.c looks for that. */
+static int come_back(gate *lock, Py_ssize_t depth, PyObject *thrown)
 {
-    PyObject *thrown = NULL;
+    PyObject *handled = PyErr_GetHandledException();
     for (int i = 0; i < ATTEMPTS; i++) {
+        if (thrown)
+            PyErr_SetHandledException(thrown);
         if (gate_take(lock, SL_NEVER) == GRANTED) {
             if (lock->kind == RLOCK)
                 lock->depth = depth;
-            if (!thrown)
-                return 0;
-            put_exception(thrown);
-            return -1;
+            break;
         }
         chain(thrown);
         thrown = take_exception();
     }
+    PyErr_SetHandledException(handled);
+    Py_XDECREF(handled);
+    if (!thrown)
+        return 0;
     put_exception(thrown);
     return -1;
 }
@@ -436,16 +449,11 @@ static enum outcome condition_wait_until(gate *c, int64_t deadline)
     gate_give(lock);
     enum outcome o = gate_wait(c, t, deadline);
     Py_XDECREF(owner);
-    PyObject *thrown = o == FAILED ? take_exception() : NULL;
-    if (come_back(lock, depth) < 0) {
-        if (o == GRANTED)
-            pass_on(c);
-        chain(thrown);
-        return FAILED;
-    }
-    if (thrown)
-        put_exception(thrown);
-    return o;
+    if (come_back(lock, depth, o == FAILED ? take_exception() : NULL) == 0)
+        return o;
+    if (o == GRANTED)
+        pass_on(c);
+    return FAILED;
 }
 
 static PyObject *condition_wait(PyObject *self, PyObject *args, PyObject *kwargs)

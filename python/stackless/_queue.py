@@ -6,10 +6,11 @@ Waiting, order of service and shutdown are the extension's (queue.c).
 
 import queue as _std
 from collections import deque
+from functools import partial
 from heapq import heappop, heappush
 from types import GenericAlias
 
-from ._stackless import Lock, _Queue
+from ._stackless import _Queue
 
 Empty = _std.Empty
 Full = _std.Full
@@ -99,29 +100,15 @@ class PriorityQueue(Queue):
 
     def _init(self, maxsize):
         self.queue = []
-        self._mutex = Lock()  # comparing may run Python code, and that may switch
+
+    def _direct(self):
+        cls = type(self)
+        if cls._put is not PriorityQueue._put or cls._get is not PriorityQueue._get or cls._init is not PriorityQueue._init:
+            return None, None
+        return partial(self._push, heappush, self.queue), partial(self._pop, heappop, self.queue)
 
     def _put(self, item):
-        heap = self.queue
-        with self._mutex:
-            try:
-                heappush(heap, item)
-            except BaseException:  # not comparable: it stands on the way up from the end
-                way = [len(heap) - 1]
-                while heap[way[-1]] is not item:
-                    way.append((way[-1] - 1) >> 1)
-                for child, parent in reversed(list(zip(way, way[1:]))):
-                    heap[parent] = heap[child]
-                heap.pop()
-                raise
+        self._push(heappush, self.queue, item)
 
     def _get(self):
-        heap = self.queue
-        with self._mutex:
-            first = heap[0]
-            try:
-                return heappop(heap)
-            except BaseException:  # two that had not met before are not comparable
-                if not any(item is first for item in heap):
-                    heap.append(first)
-                raise
+        return self._pop(heappop, self.queue)

@@ -4,6 +4,7 @@
 import gc
 import queue as std
 import random
+import sys
 import threading
 import time
 import weakref
@@ -169,6 +170,20 @@ def test_an_item_that_cannot_be_got_is_still_there():
         q.get()
     Bad.bad = False
     assert q.qsize() == 5 and set(drain(q)) == set(items)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_exception_from_outside_can_come_between_an_item_and_its_count(kind):
+    """It would be raised between two instructions; so there must be none in put() and get()."""
+    q, calls = kind(3), []
+    sys.setprofile(lambda frame, event, arg: event == "call" and calls.append(frame.f_code.co_name))
+    try:
+        q.put(2)
+        q.put(1)
+        q.get()
+    finally:
+        sys.setprofile(None)
+    assert calls == []
 
 
 def test_a_subclass_that_is_not_set_up():

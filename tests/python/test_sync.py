@@ -4,6 +4,7 @@
 import gc
 import threading
 import time
+import warnings
 import weakref
 
 import pytest
@@ -715,6 +716,49 @@ def test_who_is_killed_in_a_condition_comes_back_with_the_lock():
         stackless.run()
     assert log == [(KeyError, ValueError, False)]
     assert condition.acquire(False)
+
+
+def test_a_kill_in_a_condition_is_not_lost_for_what_is_thrown_after_it():
+    condition, log = Condition(Lock()), []
+
+    def wait():
+        try:
+            with condition:
+                condition.wait()
+        except BaseException as error:
+            log.append((type(error), type(error.__context__), error.__context__.__context__))
+            raise
+
+    waiter = go(wait)
+    schedule()
+    condition.acquire()
+    waiter.kill()
+    waiter.throw(ValueError)
+    condition.release()
+    stackless.run()
+    assert log == [(stackless.TaskletExit, ValueError, None)] and not waiter.alive
+
+
+def test_who_is_killed_in_a_condition_and_waits_for_the_lock_has_swallowed_nothing():
+    condition = Condition(Lock())
+
+    def wait():
+        with condition:
+            condition.wait()
+
+    waiter = go(wait)
+    schedule()
+    condition.acquire()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        waiter.kill()
+        other = go(lambda: [schedule() for _ in range(5)])
+        while other.alive:
+            schedule()
+    assert waiter.alive and not caught
+    condition.release()
+    stackless.run()
+    assert not waiter.alive
 
 
 @pytest.mark.limit(10)
