@@ -10,7 +10,7 @@ import pytest
 import stackless
 from stackless import Event, TaskletExecutor, TaskletExit, schedule, sleep, tasklet
 
-from support import run_script, wait_for
+from support import PATIENCE, run_script, wait_for
 
 
 def go(function, *args):
@@ -119,9 +119,17 @@ def test_wait(when):
 
 
 def test_as_completed():
+    ends = [Event() for _ in range(4)]
+
+    def work(n):
+        ends[n].wait()
+        return n
+
     with TaskletExecutor() as executor:
-        fs = {executor.submit(lambda n: (sleep(0.005 * n), n)[1], n): n for n in (3, 1, 2)}
-        assert [future.result() for future in futures.as_completed(fs)] == [1, 2, 3]
+        completed = futures.as_completed([executor.submit(work, n) for n in (3, 1, 2)])
+        for n in (1, 2, 3):
+            ends[n].set()
+            assert next(completed).result() == n
         with pytest.raises(TimeoutError):
             list(futures.as_completed([executor.submit(sleep, 0.03)], timeout=0.001))
 
@@ -208,10 +216,9 @@ def test_callbacks_and_context():
 
 
 def test_calls_that_block_run_beside_each_other(many_threads):
+    meeting = threading.Barrier(2)  # each blocks its thread until the other has come
     with TaskletExecutor() as executor:
-        start = time.monotonic()
-        list(executor.map(time.sleep, [0.1] * 4))
-        assert time.monotonic() - start < 0.39  # not one after the other
+        assert sorted(executor.map(lambda _: meeting.wait(PATIENCE), range(2))) == [0, 1]
 
 
 def test_many_strays_with_few_places(many_threads):

@@ -3,6 +3,7 @@
 
 import contextvars
 import gc
+import os
 import threading
 import time
 import weakref
@@ -534,14 +535,16 @@ def test_system_exit_of_a_member():
 
 def test_a_real_interrupt(mode):
     script = """
-        import os, signal, stackless, threading, time
+        import os, signal, stackless, threading
+        started = threading.Event()
         def child():
             try:
+                started.set()
                 stackless.channel().receive()
             finally:
                 print("child ends")
         def send():
-            time.sleep(0.2)
+            started.wait()
             os.kill(os.getpid(), signal.SIGINT)
         try:
             with stackless.TaskletGroup() as group:
@@ -636,20 +639,35 @@ def test_kill_from_another_thread():
     assert task.cancelled()
 
 
+def blocked_in_the_system(group):
+    """A task in a call that blocks its thread, and what lets that return."""
+    reading, writing = os.pipe()
+
+    def work():
+        try:
+            os.read(reading, 1)
+        finally:
+            os.close(reading), os.close(writing)
+
+    task = group.spawn(work)
+    wait_for(lambda: stackless.stats()["strays"], "the call to block", pause=schedule)
+    return task, lambda: os.write(writing, b"x")
+
+
 def test_kill_of_one_in_a_blocking_call(many_threads):
     with TaskletGroup() as group:
-        task = group.spawn(lambda: time.sleep(0.1))
-        sleep(0.03)
+        task, release = blocked_in_the_system(group)
         for _ in range(3):
             task.kill()
+        release()
     assert task.cancelled()
 
 
 def test_no_false_report_of_a_stray_that_was_killed(many_threads, recwarn):
     with TaskletGroup() as group:
-        task = group.spawn(lambda: time.sleep(0.05))
-        sleep(0.02)
+        task, release = blocked_in_the_system(group)
         task.kill()
+        release()
         while not task.done():
             schedule()
     assert not [str(w.message) for w in recwarn if "swallowed" in str(w.message)]
