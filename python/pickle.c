@@ -104,6 +104,12 @@ static PyObject *parts(PyObject *module, PyObject *o)
     return Py_BuildValue("(OOO)", t->func, t->args, t->kwargs ? t->kwargs : Py_None);
 }
 
+static PyObject *is_zombie(PyObject *module, PyObject *o)
+{
+    PyTasklet *t = as_tasklet(o);
+    return t ? PyBool_FromLong(t->zombie && is_alive(t)) : NULL;
+}
+
 static PyObject *own_name(PyObject *module, PyObject *o)
 {
     PyTasklet *t = as_tasklet(o);
@@ -204,6 +210,7 @@ static PyMethodDef functions[] = {
     {"_set_stopped_type", set_stopped_type, METH_O, "For _pickle.py."},
     {"_parts", parts, METH_O, "(callable, args, kwargs) of a tasklet that has not started, or None."},
     {"_own_name", own_name, METH_O, "A tasklet's name if it has been set, else None."},
+    {"_is_zombie", is_zombie, METH_O, "Has its finalizer failed to kill it?"},
     {"_get_context", get_context, METH_O, "A tasklet's context."},
     {"_buffered", buffered, METH_O, "The values in a channel's buffer."},
     {"_enqueue", enqueue, METH_VARARGS, "_enqueue(channel, tasklet, dir): puts it at the end of the queue."},

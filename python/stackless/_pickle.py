@@ -11,7 +11,7 @@ from . import _stackless
 from ._inert import cframe, describe, stopped
 
 PRESERVE_TRACING_STATE, PICKLE_CONTEXT = 1, 8
-ATOMIC, IGNORE_NESTING, BLOCK_TRAP = 4, 8, 32  # bits 0 and 1: 1 sends, 3 receives
+ATOMIC, IGNORE_NESTING, BLOCK_TRAP, ZOMBIE = 4, 8, 32, 64  # bits 0 and 1: 1 sends, 3 receives
 CLOSING, SCHEDULE_ALL = 1, 8  # bits 1 and 2: the preference
 
 _stackless._set_stopped_type(stopped)
@@ -53,6 +53,7 @@ def reduce_tasklet(tasklet):
     if tasklet.blocked:
         direction = 1 if tasklet._channel.balance > 0 else 3
     bits = direction + ATOMIC * tasklet.atomic + IGNORE_NESTING * tasklet.ignore_nesting + BLOCK_TRAP * tasklet.block_trap
+    bits += ZOMBIE * _stackless._is_zombie(tasklet)
     frames, level = _frames(tasklet)
     flags = _flags()
     profile = trace = None
