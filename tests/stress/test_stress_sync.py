@@ -448,6 +448,95 @@ while time.monotonic() < end:
 print("ok", rounds)
 """
 
+SCENARIOS["asyncio"] = """
+# Loops in tasklets and in a thread; coroutines await tasklets that call coroutines. Whatever is cancelled and killed:
+# nothing outlives who waits for it, and all ends.
+import asyncio
+from concurrent.futures import CancelledError
+from stackless import aio
+
+while time.monotonic() < end:
+    rng = random.Random(seed + rounds)
+    inside = []                         # of functions and coroutines, while they run
+    channel, main = stackless.channel(), stackless.getmain()
+    victims = []
+    def function(local, depth):
+        me = object()
+        inside.append(me)
+        # One that another thread runs, or a stray, would be hit between two instructions, as in front of the try.
+        attacked = [stackless.getcurrent()] if stackless.getmain() is main else []
+        victims.extend(attacked)
+        try:
+            choice = local.randrange(5)
+            if choice == 0:
+                stackless.sleep(local.random() * 0.002)
+            elif choice == 1:
+                with stackless.timeout(local.random() * 0.002):
+                    channel.receive()
+            elif choice == 2 and not attacked:
+                time.sleep(local.random() * 0.001)
+            elif depth:
+                aio.call(coroutine(local, depth - 1), timeout=local.choice((None, local.random() * 0.003)))
+        except (TimeoutError, asyncio.CancelledError, CancelledError):
+            pass
+        finally:
+            inside.remove(me)
+    async def coroutine(local, depth):
+        me = object()
+        inside.append(me)
+        try:
+            for _ in range(local.randrange(1, 4)):
+                choice = local.randrange(4)
+                if choice == 0:
+                    await asyncio.sleep(local.random() * 0.002)
+                elif choice == 1:
+                    async with asyncio.timeout(local.random() * 0.003):
+                        await aio.to_tasklet(function, random.Random(local.random()), depth)
+                else:
+                    await aio.to_tasklet(function, random.Random(local.random()), depth)
+        except TimeoutError:
+            pass
+        finally:
+            inside.remove(me)
+    async def everything(local):
+        tasks = [asyncio.create_task(coroutine(random.Random(local.random()), 3)) for _ in range(local.randrange(1, 8))]
+        while any(not task.done() for task in tasks):
+            await asyncio.sleep(local.random() * 0.002)
+            if local.random() < 0.3:
+                local.choice(tasks).cancel()
+        for task in tasks:
+            assert task.cancelled() or task.exception() is None, task
+    def attack(local):
+        for _ in range(30):
+            if victims:
+                local.choice(victims).kill(pending=True)
+            stackless.sleep(local.random() * 0.002)
+    ended = []
+    def loop(local):
+        aio.run(everything(local))
+        ended.append(None)
+    count = rng.randrange(1, 3)
+    threads = [threading.Thread(target=loop, args=(random.Random(rng.random()),)) for _ in range(rng.choice((0, 0, 1)))]
+    for thread in threads:
+        thread.start()
+    loops = [stackless.tasklet(loop)(random.Random(rng.random())) for _ in range(count)]
+    if rng.random() < 0.5:
+        stackless.tasklet(attack)(random.Random(rng.random()))
+    unlucky = rng.random() < 0.2
+    if unlucky:
+        stackless.sleep(rng.random() * 0.005)
+        loops[0].kill()
+    while any(one.alive for one in loops) or any(thread.is_alive() for thread in threads):
+        stackless.run()
+        time.sleep(0.0005)
+    stackless.run()
+    assert len(ended) >= len(threads) + count - unlucky, ended
+    assert not inside, inside
+    check_clean()
+    rounds += 1
+print("ok", rounds)
+"""
+
 
 @pytest.mark.parametrize("threads", [None, "1"], ids=["default", "1"])
 @pytest.mark.parametrize("name", SCENARIOS)
