@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "atomic.h"
+#include "stack_notes.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
@@ -62,7 +63,7 @@ static bool really_guarded(const void *at)
 enum sl_guard_kind sl_guard_install(void *at, size_t size)
 {
     unsigned known = sl_load_relaxed32(&kind);
-    if (known != SL_GUARD_MPROTECT) {
+    if (known != SL_GUARD_MPROTECT && !sl_note_valgrind()) {
         bool advised = madvise(at, size, MADV_GUARD_INSTALL) == 0;
         if (advised && (known == SL_GUARD_MADVISE || really_guarded(at))) {
             sl_cas32(&kind, SL_GUARD_NONE, SL_GUARD_MADVISE);

@@ -22,6 +22,17 @@
 #endif
 #endif
 
+/* Valgrind runs this program.  It knows mappings but not the kernel's guards, and would
+ * read in them itself. */
+static inline bool sl_note_valgrind(void)
+{
+#ifdef SL_VALGRIND
+    return RUNNING_ON_VALGRIND != 0;
+#else
+    return false;
+#endif
+}
+
 /* Once, before a stack is first handed out. */
 static inline void sl_note_new(sl_stack *s)
 {

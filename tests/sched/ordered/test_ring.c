@@ -114,20 +114,56 @@ static void wakes_itself(void *unused)
 
 /* ---- sleeping ---- */
 
-static void sleeps(void *name)
+/* Who is called n sleeps for n units.  `begun` is when each came to it, in the order of
+ * spawning, and when all had. */
+static const char sleepers[] = "352416";
+static int64_t unit, begun[7];
+
+static void sleeps(void *at)
 {
-    int64_t ns = (*(char *)name - '0') * (int64_t)10 * 1000 * 1000, before = sl_now();
+    int64_t ns = (sleepers[(intptr_t)at] - '0') * unit, before = begun[(intptr_t)at] = sl_now();
     sl_ordered_sleep(ns);
     CHECK(sl_now() >= before + ns);
-    note(*(char *)name);
+    note(sleepers[(intptr_t)at]);
+}
+
+static void all_sleep(void *unused)
+{
+    (void)unused;
+    begun[6] = sl_now();
 }
 
 static void spawn_sleepers(void *unused)
 {
-    static char names[] = "352416";
     (void)unused;
-    for (int i = 0; i < 6; i++)
-        go(native, sleeps, &names[i]);
+    for (intptr_t i = 0; i < 6; i++)
+        go(native, sleeps, (void *)i);
+    go(native, all_sleep, NULL);
+}
+
+/* All began to sleep so soon after each other that their order is certain.  A timer was
+ * set after its sleeper began and before the next one did. */
+static bool in_time(void)
+{
+    int64_t last = begun[6];
+    for (char name = '1'; name <= '6'; name++) {
+        intptr_t i = strchr(sleepers, name) - sleepers;
+        if (begun[i] + (name - '0') * unit <= last)
+            return false;
+        last = begun[i + 1] + (name - '0') * unit;
+    }
+    return true;
+}
+
+/* A slow machine gets longer units. */
+static void sleepers_wake_in_order(int threads)
+{
+    unit = 10 * 1000 * 1000;
+    for (run(threads, spawn_sleepers); !in_time() && unit < (int64_t)5 * 1000 * 1000 * 1000; run(threads, spawn_sleepers)) {
+        unit *= 2;
+        length = 0;
+    }
+    check_journal("123456");
 }
 
 static void stop_when_slept(void *stop)
@@ -163,8 +199,7 @@ int main(void)
         check_journal("swS!");
         run(threads, wakes_itself);
         check_journal("m");
-        run(threads, spawn_sleepers);
-        check_journal("123456");
+        sleepers_wake_in_order(threads);
         run(threads, busy_beside_a_sleeper);
         check_journal("k");
     }
