@@ -84,8 +84,8 @@ static int configure(sl_pool_config *c)
     if (rc == 0 && !stack)
         rc = from_environment("STACKLESS_STACK_SIZE", SL_STACK_MIN, SL_POOL_STACK_MAX, "64K to 64M", &stack);
     if (rc == 0 && !slice) {
-        rc = from_environment("STACKLESS_TIMESLICE", 0, 3600000000u, "microseconds, 0 to 3600000000", &slice);
-        slice *= 1000;
+        rc = from_environment("STACKLESS_TIMESLICE", 0, 60000, "milliseconds, 0 to 60000", &slice);
+        slice *= 1000000;
     }
     if (rc == 0 && !seed)
         rc = from_environment("STACKLESS_SEED", 0, UINT64_MAX, "0 to 18446744073709551615", &seed);
