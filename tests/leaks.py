@@ -176,7 +176,7 @@ def one(target, rounds, verbose):
     out = os.fdopen(os.dup(1), "w", buffering=1)  # for us; what the tests print is of no interest
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     repeat = Repeat(rounds, out if verbose else None)
-    null = ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:logging", "-p", "no:threadexception", "-s", "-o", "addopts=--strict-markers",
+    null = ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:logging", "-s", "-o", "addopts=--strict-markers",
             "-c", str(HERE.parent / "pyproject.toml")]
     status = pytest.main([*null, str(target)], plugins=[repeat])
     left = ", ".join(f"{repeat.left_out.count(why)} {why}" for why in sorted(set(repeat.left_out)))

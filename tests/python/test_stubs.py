@@ -29,6 +29,8 @@ DIFFERENCES = r"""
 stackless\.__main__
 # The standard module's own, whose stub is not complete either.
 stackless\.socket\.__all__
+# Its constants: which there are depends on what an interpreter was built with.
+stackless\.socket\.[A-Z][A-Z0-9_]+
 """
 
 
@@ -59,7 +61,7 @@ def test_the_stubs_are_strict(stubs):
 def test_the_stubs_agree_with_the_module(stubs):
     allowed = stubs / "differences"
     allowed.write_text(DIFFERENCES)
-    done = mypy("mypy.stubtest", stubs, "stackless", "--concise", "--allowlist", allowed)
+    done = mypy("mypy.stubtest", stubs, "stackless", "--concise", "--allowlist", allowed, "--ignore-unused-allowlist")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
