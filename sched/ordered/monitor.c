@@ -136,17 +136,28 @@ static void sleep_unarmed(sl_opool *pool)
  * switch interval under Python.  Nanoseconds. */
 static const int64_t COMPUTES_FOR = 1000 * 1000, COMPUTES_WITHIN = 50 * 1000 * 1000;
 
+/* In a longer gap between two looks, as where processors are short, it may have had the
+ * guard meanwhile: less than Python's switch interval. */
+static const int64_t UNSEEN = 4 * 1000 * 1000;
+
 /* A host that has been away all the time since `at`. */
 typedef struct sample {
     int64_t at;       /* 0: none has been taken */
     int64_t computed; /* CPU time then, nanoseconds */
+    int64_t seen;     /* of the last look */
 } sample;
 
-static bool computes(const view *v, sample *first, int64_t now)
+/* `looked`: just before the look that found it away. */
+static bool computes(const view *v, sample *first, int64_t looked)
 {
-    int64_t computed = sl_thread_computed((unsigned)sl_load_relaxed32(&v->host->tid));
-    if (!first->at || now - first->at > COMPUTES_WITHIN)
-        *first = (sample){now, computed};
+    int64_t computed = sl_thread_computed((unsigned)sl_load_relaxed32(&v->host->tid)), now = sl_now();
+    if (now - looked > COMPUTES_FOR / 2) { /* this thread was held up: what has been read is of later */
+        *first = (sample){0};
+        return false;
+    }
+    if (!first->at || now - first->at > COMPUTES_WITHIN || now - first->seen > UNSEEN)
+        *first = (sample){.at = now, .computed = computed};
+    first->seen = now;
     return computed - first->computed >= COMPUTES_FOR;
 }
 
