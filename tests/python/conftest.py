@@ -28,13 +28,20 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     if support.single_threaded():  # nothing runs beside a blocking call then, by definition
-        config.hook.pytest_deselected(items=[item for item in items if "many_threads" in item.fixturenames])
-        items[:] = [item for item in items if "many_threads" not in item.fixturenames]
+        elsewhere = {"many_threads", "mode"}  # the tests with `mode` start children in both modes in any case
+        config.hook.pytest_deselected(items=[item for item in items if elsewhere & {*item.fixturenames}])
+        items[:] = [item for item in items if not elsewhere & {*item.fixturenames}]
     seed = config.getoption("--shuffle")
     if seed is not None:
         seed = seed or random.randrange(1, 10**6)
         config.stash[SHUFFLED] = seed
         random.Random(seed).shuffle(items)
+
+
+def pytest_collection_finish(session):
+    """The collection after each test looks at what the tests made, not at pytest and all modules again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter, config):
