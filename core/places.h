@@ -20,6 +20,11 @@ void sl_places_destroy(sl_places *p); /* may be NULL */
 /* At least 1: the cores this process may use.  Neighbours share more than others. */
 unsigned sl_places_count(const sl_places *p);
 
+/* How many levels of the machine's tree (caches, memories, packages) are not shared by two
+ * places: 0 if they are the same.  Only for comparing; less than SL_PLACES_FAR. */
+enum { SL_PLACES_FAR = 16 };
+unsigned sl_places_distance(const sl_places *p, unsigned i, unsigned j);
+
 /* Is processor `cpu` (the system's number) in place `i`, modulo the count? */
 bool sl_place_has(const sl_places *p, unsigned i, unsigned cpu);
 

@@ -25,7 +25,7 @@
  *              before it parks; what it finds it takes up again itself.
  * A searcher that has found work and was the last looks whether there is more, and
  * then wakes another.  One whose last
- * steals were not worth it naps before it searches (worker.c): it counts as a
+ * steals were not worth it naps before it searches (steal.c): it counts as a
  * searcher and looks everywhere afterwards, so what was published meanwhile waits
  * 0.1 ms or so, and is not lost.  A tasklet in a slot is no reason to wake anybody:
  * its lane's host is about to run it.  The monitor looks after a host that is
@@ -43,6 +43,7 @@
 #include "../../core/context.h"
 #include "../../core/lock.h"
 #include "../../core/park.h"
+#include "../../core/places.h"
 #include "../../core/stack.h"
 #include "../netpoll.h"
 #include "../timer.h"
@@ -52,7 +53,7 @@
 typedef struct sl_lane sl_lane;
 typedef struct sl_worker sl_worker;
 
-enum { SL_RING = 256, SL_FRESH = 64, SL_LINE = 128 };
+enum { SL_RING = 256, SL_FRESH = 64, SL_LINE = 128, SL_LANES_MAX = 1024 };
 
 /* sl_tasklet.parked; see wait.h */
 enum { SL_RUNNING = 0, SL_PARKED, SL_NOTIFIED };
@@ -82,6 +83,15 @@ struct sl_tasklet {
     char name[32];         /* own; for reports */
 };
 
+/* Whom a thief tries, nearest first: those of level k are lane[ends[k - 1]] up to
+ * lane[ends[k]], and equally far. */
+typedef struct sl_victims {
+    unsigned lanes;  /* of the pool, when this was made; 0: never */
+    unsigned levels;
+    uint16_t ends[SL_PLACES_FAR];
+    uint16_t lane[SL_LANES_MAX];
+} sl_victims;
+
 struct sl_lane {
     /* The ring: FIFO.  The host stores `tail`; pop and steal CAS `head`.  A slot
      * between head and tail is not written. */
@@ -107,10 +117,11 @@ struct sl_lane {
     unsigned cached;
     sl_atomic spawned, finished, steals, stolen, parks, fired; /* host counts (`fired`: under timer_lock), any thread reads */
     int64_t looked;        /* own: coarse time of the last look at the poller */
-    int64_t looted;        /* own: time of the last steal, until it has been judged (worker.c) */
+    int64_t looted;        /* own: time of the last steal, until it has been judged (steal.c) */
     uintptr_t looted_turn; /* own: `turn` at that time */
     unsigned crumbs;       /* own: steals in a row that were not worth it */
     uint64_t random;       /* own */
+    sl_victims victims;    /* own */
     /* Timers of waits that began here. */
     sl_lock timer_lock;
     sl_timers timers;
@@ -228,6 +239,12 @@ sl_tasklet *sl_fresh_pop(sl_lane *lane);
 bool sl_fresh_empty(const sl_lane *lane); /* any thread */
 /* Moves half of `from` to `to`, whose ring is empty; returns one of them. */
 sl_tasklet *sl_ring_steal(sl_lane *from, sl_lane *to, bool slot_too);
+
+/* ---- steal.c ---- */
+/* For a worker whose lane has nothing: something of another lane's, or NULL. */
+sl_tasklet *sl_steal(sl_worker *w);
+/* For the lane's host. */
+void sl_order_victims(sl_lane *lane, unsigned lanes);
 
 /* ---- idle.c ---- */
 void sl_wake_one(sl_pool *pool);

@@ -15,7 +15,7 @@
 #include "../../core/futex.h"
 #include "../../core/places.h"
 
-enum { LANES_MAX = 1024, THREADS_MAX = 8192, THREADS_BESIDE = 64 };
+enum { THREADS_MAX = 8192, THREADS_BESIDE = 64 };
 
 static _Thread_local char explanation[160];
 
@@ -80,7 +80,7 @@ static int configure(sl_pool_config *c)
     if (c->timeslice_ns < 0)
         return refuse("timeslice_ns", "negative", "0 (never) or nanoseconds");
     if (!lanes)
-        rc = from_environment("STACKLESS_THREADS", 1, LANES_MAX, "1 to 1024", &lanes);
+        rc = from_environment("STACKLESS_THREADS", 1, SL_LANES_MAX, "1 to 1024", &lanes);
     if (rc == 0 && !stack)
         rc = from_environment("STACKLESS_STACK_SIZE", SL_STACK_MIN, SL_POOL_STACK_MAX, "64K to 64M", &stack);
     if (rc == 0 && !slice) {
@@ -103,7 +103,7 @@ static int configure(sl_pool_config *c)
     c->seed = seed;
     if (!c->threads)
         c->threads = seed ? 1 : c->lanes + THREADS_BESIDE;
-    if ((rc = check("lanes", c->lanes, 1, LANES_MAX)) < 0 ||
+    if ((rc = check("lanes", c->lanes, 1, SL_LANES_MAX)) < 0 ||
         (rc = check("threads", c->threads, c->lanes, THREADS_MAX)) < 0 ||
         (rc = check("stack_size", c->stack_size, SL_POOL_STACK_MIN, SL_POOL_STACK_MAX)) < 0 ||
         (rc = check("affinity", (uint64_t)c->affinity, 0, SL_AFFINITY_CACHE)) < 0)
@@ -161,7 +161,7 @@ static void free_pool(sl_pool *pool)
 static int build(sl_pool *pool)
 {
     unsigned lanes = pool->config.lanes;
-    pool->max_lanes = pool->config.seed ? 1 : LANES_MAX;
+    pool->max_lanes = pool->config.seed ? 1 : SL_LANES_MAX;
     pool->max_threads = pool->config.threads;
     pool->lanes = calloc(pool->max_lanes, sizeof *pool->lanes);
     pool->workers = calloc(pool->max_threads, sizeof *pool->workers);
@@ -412,8 +412,8 @@ static void shrink(sl_pool *pool, unsigned lanes)
 static int set_lanes(sl_pool *pool)
 {
     unsigned lanes = pool->lanes_wanted + pool->lanes_kept;
-    if (lanes > LANES_MAX)
-        lanes = LANES_MAX;
+    if (lanes > SL_LANES_MAX)
+        lanes = SL_LANES_MAX;
     if (lanes > sl_load_relaxed(&pool->nlanes))
         return grow(pool, lanes);
     shrink(pool, lanes);
@@ -428,7 +428,7 @@ void sl_pool_make_up(sl_pool *pool, unsigned kept)
 
 int sl_pool_resize(sl_pool *pool, unsigned lanes)
 {
-    if (!pool || lanes < 1 || lanes > LANES_MAX)
+    if (!pool || lanes < 1 || lanes > SL_LANES_MAX)
         return SL_EINVAL;
     if (pool->config.seed)
         return lanes > 1 ? SL_ENOTSUP : 0;

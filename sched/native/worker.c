@@ -11,7 +11,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/prctl.h>
-#include <time.h>
 
 #include "../../core/overflow.h"
 #include "../../core/places.h"
@@ -19,9 +18,6 @@
 /* After so many in a row from the slot or the fresh ones the next turn is the
  * ring's: two that wake each other do not starve the rest. */
 enum { WINS = 3 };
-
-/* How often a searcher goes round all lanes before it gives up. */
-enum { SEARCH_PASSES = 4 };
 
 /* A busy lane looks at descriptors so often, nanoseconds. */
 static const int64_t POLL_EVERY = 10 * 1000 * 1000;
@@ -329,64 +325,6 @@ static void stop_searching(sl_worker *w)
         sl_offer_work(w->pool);
 }
 
-/* Tasklets that wake each other with next to no work in between run faster on
- * one lane: one that is stolen brings its cache misses along, and soon the rest is
- * stolen back.  A steal was for crumbs when all of it was used up within
- * CRUMBS_LAST and a turn took less than CRUMB, nanoseconds. */
-static const int64_t CRUMBS_LAST = 50000, CRUMB = 2000;
-enum { CRUMBS_MOST = 3 };
-/* After some such steals in a row the thief naps before each search.  It stays a searcher:
- * work put meanwhile wakes nobody and waits for the end of the nap at the worst. */
-static const long NAP = 50000;
-
-static void judge_loot(sl_lane *lane)
-{
-    if (!lane->looted)
-        return;
-    int64_t lasted = sl_now() - lane->looted;
-    uintptr_t turns = sl_load_relaxed(&lane->turn) - lane->looted_turn;
-    lane->looted = 0;
-    if (lasted > CRUMBS_LAST || lasted > (int64_t)turns * CRUMB)
-        lane->crumbs = 0;
-    else
-        lane->crumbs++;
-    if (lane->crumbs >= CRUMBS_MOST) {
-        struct timespec nap = {0, NAP};
-        nanosleep(&nap, NULL);
-    }
-}
-
-static sl_tasklet *steal(sl_worker *w)
-{
-    sl_pool *pool = w->pool;
-    unsigned n = (unsigned)sl_load_acquire(&pool->nlanes);
-    if (n == 1)
-        return NULL;
-    if (!w->searching) {
-        unsigned busy = n - (unsigned)sl_load_relaxed(&pool->idle_lanes);
-        if (2 * sl_load_relaxed(&pool->searching) >= busy)
-            return NULL;
-        w->searching = true;
-        sl_add(&pool->searching, 1);
-    }
-    judge_loot(w->lane);
-    for (int pass = 1; pass <= SEARCH_PASSES; pass++) {
-        unsigned start = sl_random() % n;
-        for (unsigned i = 0; i < n; i++) {
-            sl_lane *from = pool->lanes[(start + i) % n];
-            sl_tasklet *t = from == w->lane ? NULL : sl_ring_steal(from, w->lane, pass == SEARCH_PASSES);
-            if (t) {
-                w->lane->looted = sl_now();
-                w->lane->looted_turn = sl_load_relaxed(&w->lane->turn);
-                return t;
-            }
-        }
-        for (int i = 0; i < 32; i++)
-            sl_cpu_pause();
-    }
-    return NULL;
-}
-
 static sl_tasklet *find(sl_worker *w)
 {
     sl_lane *lane = w->lane;
@@ -400,7 +338,7 @@ static sl_tasklet *find(sl_worker *w)
     if (!t && !w->leaves && sl_earliest(w->pool) != SL_NEVER && sl_fire_due(w->pool))
         t = pick(w);
     if (!t && !w->leaves)
-        t = steal(w);
+        t = sl_steal(w);
     return t;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Places: on machines that hwloc makes up, and for real on this one.
+ * Places and how far they are from each other: on machines that hwloc makes up, and for real on this one.
  */
 #include <sched.h>
 #include <stdlib.h>
@@ -48,6 +48,54 @@ static void no_cache_known(void)
     sl_places_destroy(p);
 }
 
+static bool nearer(const sl_places *p, unsigned i, unsigned j, unsigned than)
+{
+    return sl_places_distance(p, i, j) < sl_places_distance(p, i, than);
+}
+
+static void distances(void)
+{
+    sl_places *p = on("numa:2 l3:2 l2:2 core:2 pu:2", SL_PLACES_CORES);
+    unsigned n = sl_places_count(p);
+    CHECK_EQ(n, 16);
+    for (unsigned i = 0; i < n; i++) {
+        CHECK_EQ(sl_places_distance(p, i, i), 0);
+        CHECK_EQ(sl_places_distance(p, i, i + n), 0); /* round and round */
+        CHECK(nearer(p, i, i, i ^ 1));
+        CHECK(nearer(p, i, i ^ 1, i ^ 2)); /* the same second level */
+        CHECK(nearer(p, i, i ^ 2, i ^ 4)); /* the same third */
+        CHECK(nearer(p, i, i ^ 4, i ^ 8)); /* the same memory */
+        for (unsigned j = 0; j < n; j++) {
+            CHECK_EQ(sl_places_distance(p, i, j), sl_places_distance(p, j, i));
+            CHECK(sl_places_distance(p, i, j) < SL_PLACES_FAR);
+            for (unsigned bit = 8; bit; bit /= 2) /* the highest in which they differ decides */
+                if ((i ^ j) & bit) {
+                    CHECK_EQ(sl_places_distance(p, i, j), sl_places_distance(p, i, i ^ bit));
+                    break;
+                }
+        }
+    }
+    sl_places_destroy(p);
+    /* Bound to all that shares a third level: below it nobody knows. */
+    p = on("numa:2 l3:2 l2:2 core:2 pu:2", SL_PLACES_CACHES);
+    CHECK_EQ(sl_places_count(p), 16);
+    CHECK_EQ(sl_places_distance(p, 0, 3), 0);
+    CHECK(nearer(p, 0, 3, 4));
+    CHECK(nearer(p, 0, 4, 8));
+    CHECK_EQ(sl_places_distance(p, 0, 8), sl_places_distance(p, 0, 15));
+    sl_places_destroy(p);
+    p = on("core:3 pu:1", SL_PLACES_CORES); /* no cache known */
+    CHECK(nearer(p, 0, 0, 1));
+    CHECK_EQ(sl_places_distance(p, 0, 1), sl_places_distance(p, 0, 2));
+    sl_places_destroy(p);
+    p = on("core:3 pu:1", SL_PLACES_CACHES);
+    CHECK_EQ(sl_places_distance(p, 0, 2), 0);
+    sl_places_destroy(p);
+    p = on("pu:4", SL_PLACES_CORES);
+    CHECK_EQ(sl_places_distance(p, 0, 1), sl_places_distance(p, 0, 3));
+    sl_places_destroy(p);
+}
+
 static void this_machine(void)
 {
     cpu_set_t before, now;
@@ -86,6 +134,7 @@ int main(void)
 {
     RUN(two_caches_of_two_cores);
     RUN(no_cache_known);
+    RUN(distances);
     RUN(this_machine);
     return 0;
 }

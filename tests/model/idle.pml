@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Park and wake with a last look: sched/native/idle.c, the searching of worker.c, the
+ * Park and wake with a last look: sched/native/idle.c, the searching of worker.c and steal.c, the
  * blocking calls of blocking.c, and the parker of core/park.c.
  *
  * Each access to a shared word is a step of its own; names are the code's.  A section
