@@ -186,9 +186,14 @@ void sl_ordered_destroy(sl_ordered *n)
     sl_oworker *before = sl_self();
     sl_set_self(&me);
     sl_lock_take(&n->guard);
+    sl_oworker *h;
+    while ((h = sl_olane_host(&n->lane))->current) { /* offers the guard on its way out of the last tasklet */
+        sl_lock_drop(&n->guard);
+        sched_yield();
+        sl_lock_take(&n->guard);
+    }
     /* The others end only without the lane; whoever hosts it sleeps, as there
      * is nothing to run. */
-    sl_oworker *h = sl_olane_host(&n->lane);
     if (h != &n->first)
         sl_olane_give(&n->lane, h, &n->first);
     sl_store_release32(&n->pool.stop, 1); /* before anybody wakes and sleeps again */
