@@ -592,15 +592,48 @@ def test_clearing_atomic_lets_the_timeout_through(capi):
         for _ in range(5000):
             pass
         log.append("atomic")
-        capi.Tasklet_SetAtomic(stackless.getcurrent(), 0)
-        log.append("after")
+        log.append(capi.Tasklet_SetAtomic(stackless.getcurrent(), 0))
 
     t = stackless.tasklet(body)()
-    assert capi.Stackless_RunWatchdogEx(500, 4) is t
-    assert log == ["atomic"]
+    assert capi.Stackless_RunWatchdog(500) is t
+    assert log == ["atomic"]  # within the call
     t.insert()
     stackless.run()
-    assert log == ["atomic", "after"]
+    assert log == ["atomic", 1]
+
+
+def test_ignoring_nesting_lets_the_timeout_through(capi):
+    log = []
+
+    def nested(unused):
+        for _ in range(5000):
+            pass
+        log.append("nested")
+        log.append(capi.Tasklet_SetIgnoreNesting(stackless.getcurrent(), 1))
+
+    t = stackless.tasklet(lambda: sorted([1], key=nested))()
+    assert capi.Stackless_RunWatchdog(500) is t
+    assert log == ["nested"]
+    t.insert()
+    stackless.run()
+    assert log == ["nested", 0]
+
+
+def test_a_throw_at_who_was_interrupted_by_a_flag(capi):
+    """The function that cleared it fails then."""
+    def body():
+        capi.Tasklet_SetAtomic(stackless.getcurrent(), 1)
+        for _ in range(5000):
+            pass
+        with pytest.raises(LookupError, match="thrown"):
+            capi.Tasklet_SetAtomic(stackless.getcurrent(), 0)
+        log.append("raised")
+
+    log = []
+    t = stackless.tasklet(body)()
+    assert capi.Stackless_RunWatchdog(500) is t
+    t.throw(LookupError, "thrown")
+    assert log == ["raised"] and not t.alive
 
 
 def test_callbacks(capi):
