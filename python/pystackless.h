@@ -187,6 +187,13 @@ static inline bool is_alive(const PyTasklet *t)
     return t->execution != EXEC_NONE && !scheduler_of(t)->dead;
 }
 
+/* Runs at this moment or is blocked in the operating system, on whatever OS thread. */
+static inline bool is_running(const PyTasklet *t)
+{
+    sl_oworker *host = sl_olane_host(t->base.lane);
+    return !scheduler_of(t)->dead && (host->current == &t->base || t->base.place == SL_STRAY);
+}
+
 /* ---- threads.c ---- */
 
 /* The calling thread's tasklet, making a scheduler on first use; NULL with an
@@ -336,20 +343,37 @@ int exceptions_init(PyObject *module);
 int tasklet_init_type(PyObject *module);
 PyTasklet *tasklet_new_main(scheduler *s);
 void tasklet_set_dead(PyTasklet *t);
+void tasklet_join(PyTasklet *t, scheduler *s);
+int tasklet_refuse(const char *text); /* -1 with RuntimeError */
 extern PyGetSetDef tasklet_getset[]; /* tasklet_attrs.c */
-/* Sends `bomb` (stolen) into `t`: 0, 1 with *result (the caller's tempval), or -1. */
-PyObject *tasklet_throw_bomb(PyTasklet *t, PyObject *bomb, bool pending);
-int tasklet_kill(PyTasklet *t, bool pending);
-int tasklet_bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs); /* None is as good as NULL */
-int tasklet_bind_thread(PyTasklet *t, unsigned long id);
 /* The methods. */
-PyObject *tasklet_setup(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *tasklet_insert(PyObject *self, PyObject *unused);
 PyObject *tasklet_remove(PyObject *self, PyObject *unused);
 PyObject *tasklet_run(PyObject *self, PyObject *unused);
 PyObject *tasklet_switch(PyObject *self, PyObject *unused);
 PyObject *tasklet_set_atomic(PyObject *self, PyObject *value);
 PyObject *tasklet_set_ignore_nesting(PyObject *self, PyObject *value);
+
+/* ---- bind.c: what a tasklet is to run ---- */
+
+int tasklet_inherit_context(PyTasklet *t);
+int tasklet_bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs); /* None is as good as NULL */
+int tasklet_bind_thread(PyTasklet *t, unsigned long id);
+/* The methods. */
+int tasklet_init(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *tasklet_bind_method(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *tasklet_setup(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *tasklet_bind_thread_method(PyObject *self, PyObject *args);
+
+/* ---- throw.c ---- */
+
+/* Sends `bomb` (stolen; NULL: there is an exception already) into `t`; the caller's tempval, or NULL. */
+PyObject *tasklet_throw_bomb(PyTasklet *t, PyObject *bomb, bool pending);
+int tasklet_kill(PyTasklet *t, bool pending);
+/* The methods. */
+PyObject *tasklet_throw(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *tasklet_raise_exception(PyObject *self, PyObject *args);
+PyObject *tasklet_kill_method(PyObject *self, PyObject *args, PyObject *kwargs);
 
 /* ---- tasklet_attrs.c, names.c: what a tasklet is called and where it was made ---- */
 
@@ -415,7 +439,7 @@ void exits_raised(PyTasklet *t);
 void exits_look(scheduler *s);
 void exits_forget(PyTasklet *t);
 
-/* ---- channel.c ---- */
+/* ---- channel.c: the rules; channel_type.c: the type ---- */
 
 int channel_init_type(PyObject *module);
 void channel_enqueue(PyChannel *c, PyTasklet *t, int dir);
@@ -426,6 +450,18 @@ bool channel_ready(const PyChannel *c, int dir);
  * CHANNEL_NOW it does not wait but returns NULL without an exception. */
 #define CHANNEL_NOW ((int64_t)-1)
 PyObject *channel_operate(PyChannel *c, PyTasklet *t, PyObject *value, int dir, int64_t deadline);
+/* The same from the beginning, for the calling tasklet and SL_NEVER, or any deadline. */
+PyObject *channel_perform(PyObject *self, PyObject *value, int dir);
+PyObject *channel_perform_until(PyObject *self, PyObject *value, int dir, int64_t deadline);
+/* The first value in the buffer, which is not empty. */
+static inline PyObject *channel_take(PyChannel *c)
+{
+    PyObject *value = c->buffer[c->first];
+    c->count--;
+    if (++c->first == c->capacity)
+        c->first = 0;
+    return value;
+}
 PyObject *channel_refuse_closed(void);
 static inline bool channel_is_closed(const PyChannel *c)
 {
@@ -441,7 +477,7 @@ PyTasklet *select_peek(const PyChannel *c, int dir, uint64_t *arrival);
  * its tempval.  The wait's reference goes to the caller. */
 void select_win(PyChannel *c, int dir);
 
-/* ---- sync.c, queue.c: locks, semaphores, events, conditions; queues ---- */
+/* ---- sync.c, queue.c (on gate.h): locks, semaphores, events, conditions; queues ---- */
 
 int sync_init(PyObject *module);
 int queue_init(PyObject *module);

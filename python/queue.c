@@ -12,7 +12,7 @@
  * the other side no Python code runs but what the storage runs; so neither a kill nor a
  * signal comes between.
  */
-#include "sync.h"
+#include "gate.h"
 
 typedef struct {
     PyObject_HEAD

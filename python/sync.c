@@ -8,116 +8,14 @@
  * lines, and a wake-up would be lost.  Not here: queues of values (_queue.py) and
  * whatever else stands on these.
  *
- * All types share one structure, the gate (sync.h).
+ * All types share one structure, the gate (gate.h).  Here are its objects and methods;
+ * what a Condition does is in condition.c.
  */
-#include "sync.h"
+#include "gate.h"
 
 #include <structmember.h>
 
-/* How often a waiter is tried again that must come back with the lock although
- * exceptions are thrown at it; as often as a finalizer tries to kill. */
-enum { ATTEMPTS = 10 };
-
 static PyTypeObject *lock_type, *rlock_type, *semaphore_type, *event_type;
-
-/* ---- the queue ---- */
-
-static void join(gate *g, sync_wait *w)
-{
-    w->gate = g;
-    w->next = NULL;
-    w->prev = g->tail;
-    *(g->tail ? &g->tail->next : &g->head) = w;
-    g->tail = w;
-}
-
-static void leave(pywait *wait)
-{
-    sync_wait *w = container(sync_wait, wait, wait);
-    gate *g = w->gate;
-    *(w->prev ? &w->prev->next : &g->head) = w->next;
-    *(w->next ? &w->next->prev : &g->tail) = w->prev;
-}
-
-static Py_ssize_t waiting(const gate *g)
-{
-    Py_ssize_t n = 0;
-    for (sync_wait *w = g->head; w; w = w->next)
-        n++;
-    return n;
-}
-
-static void own(gate *g, PyTasklet *t)
-{
-    if (g->kind == RLOCK) {
-        g->owner = (PyTasklet *)Py_NewRef(t);
-        g->depth = 1;
-    }
-}
-
-static bool grant_first(gate *g)
-{
-    sync_wait *w = g->head;
-    if (!w)
-        return false;
-    w->granted = true;
-    own(g, w->wait.tasklet);
-    make_runnable(w->wait.tasklet); /* and leave() */
-    return true;
-}
-
-void gate_give(gate *g)
-{
-    PyTasklet *owner = g->owner;
-    g->owner = NULL;
-    if (!grant_first(g))
-        g->value++;
-    Py_XDECREF(owner); /* last: it may run Python code */
-}
-
-/* What a waiter was granted and cannot use. */
-static void pass_on(gate *g)
-{
-    if (g->kind == CONDITION)
-        grant_first(g);
-    else if (g->kind != EVENT)
-        gate_give(g);
-}
-
-static bool may_park(PyTasklet *t)
-{
-    if (t->block_trap)
-        PyErr_SetString(PyExc_RuntimeError, "this tasklet does not like to be blocked.");
-    return !t->block_trap && !trapped(t);
-}
-
-enum outcome gate_wait(gate *g, PyTasklet *t, int64_t deadline)
-{
-    sync_wait w = {.wait = {.leave = leave, .tasklet = t, .hopeless = "Deadlock: the main tasklet waits for a lock, "
-                            "event or queue, and nobody is left who could wake it."}};
-    if (!may_park(t))
-        return FAILED;
-    if (deadline <= sl_now())
-        return TIME_OVER;
-    if (wait_arm(t, &w.wait, deadline, NULL) < 0)
-        return FAILED;
-    join(g, &w);
-    PyObject *v = wait_park(t, &w.wait);
-    if (!v && w.granted)
-        pass_on(g);
-    if (!v)
-        return FAILED;
-    Py_DECREF(v);
-    return w.granted ? GRANTED : w.wait.timed_out ? TIME_OVER : DISTURBED;
-}
-
-PyTasklet *enter_to_wait(void)
-{
-    PyTasklet *t = enter();
-    if (t && t->tempval)
-        set_tempval(t, NULL);
-    return t;
-}
 
 /* ---- arguments ---- */
 
@@ -171,7 +69,7 @@ static int parse_acquire(gate *g, PyObject *const *args, Py_ssize_t n, PyObject 
 }
 
 /* wait(timeout=None) */
-static int parse_wait(PyObject *args, PyObject *kwargs, int64_t *deadline)
+int parse_wait_timeout(PyObject *args, PyObject *kwargs, int64_t *deadline)
 {
     static char *names[] = {"timeout", NULL};
     PyObject *timeout = NULL;
@@ -180,39 +78,7 @@ static int parse_wait(PyObject *args, PyObject *kwargs, int64_t *deadline)
     return parse_timeout(timeout, false, deadline);
 }
 
-static PyObject *answer(enum outcome o)
-{
-    return o == FAILED ? NULL : PyBool_FromLong(o != TIME_OVER);
-}
-
 /* ---- locks and semaphores ---- */
-
-enum outcome gate_take(gate *g, int64_t deadline)
-{
-    PyTasklet *t = NULL;
-    if (g->kind == RLOCK) {
-        if (!(t = current_tasklet()))
-            return FAILED;
-        if (g->owner == t)
-            return g->depth++, GRANTED;
-    }
-    for (;;) {
-        if (g->value > 0) {
-            g->value--;
-            own(g, t);
-            return GRANTED;
-        }
-        if (deadline == AT_ONCE)
-            return TIME_OVER;
-        if (!(t = enter_to_wait()))
-            return FAILED;
-        if (g->value > 0)
-            continue; /* released while this one queued up for its turn */
-        enum outcome o = gate_wait(g, t, deadline);
-        if (o != DISTURBED)
-            return o;
-    }
-}
 
 static int refuse(PyObject *type, const char *text)
 {
@@ -261,12 +127,12 @@ static PyObject *gate_acquire(PyObject *self, PyObject *const *args, Py_ssize_t 
     int64_t deadline = SL_NEVER;
     if ((n || names) && parse_acquire(g, args, n, names, &deadline) < 0)
         return NULL;
-    return answer(gate_take(g, deadline));
+    return gate_answer(gate_take(g, deadline));
 }
 
 static PyObject *gate_enter(PyObject *self, PyObject *unused)
 {
-    return answer(gate_take(locked_by(self), SL_NEVER));
+    return gate_answer(gate_take(locked_by(self), SL_NEVER));
 }
 
 static PyObject *gate_release(PyObject *self, PyObject *unused)
@@ -299,7 +165,7 @@ static PyObject *semaphore_release(PyObject *self, PyObject *args, PyObject *kwa
         PyErr_SetString(PyExc_ValueError, "Semaphore released too many times");
         return NULL;
     }
-    while (n > 0 && grant_first(g))
+    while (n > 0 && gate_grant(g))
         n--;
     g->value += n;
     Py_RETURN_NONE;
@@ -310,19 +176,6 @@ static PyObject *semaphore_release(PyObject *self, PyObject *args, PyObject *kwa
 static PyObject *event_is_set(PyObject *self, PyObject *unused)
 {
     return PyBool_FromLong(((gate *)self)->value > 0);
-}
-
-void gate_set(gate *g)
-{
-    g->value = 1;
-    while (grant_first(g))
-        continue;
-}
-
-void gate_disturb(gate *g)
-{
-    while (g->head)
-        make_runnable(g->head->wait.tasklet);
 }
 
 static PyObject *event_set(PyObject *self, PyObject *unused)
@@ -337,182 +190,12 @@ static PyObject *event_clear(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-enum outcome gate_wait_set(gate *g, int64_t deadline)
-{
-    enum outcome o = DISTURBED;
-    while (o == DISTURBED && !g->value && deadline != AT_ONCE) {
-        PyTasklet *t = enter_to_wait();
-        if (!t)
-            return FAILED;
-        if (!g->value)
-            o = gate_wait(g, t, deadline);
-    }
-    return o == FAILED || o == GRANTED ? o : g->value ? GRANTED : TIME_OVER;
-}
-
 static PyObject *event_wait(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     int64_t deadline;
-    if (parse_wait(args, kwargs, &deadline) < 0)
+    if (parse_wait_timeout(args, kwargs, &deadline) < 0)
         return NULL;
-    return answer(gate_wait_set((gate *)self, deadline));
-}
-
-/* ---- conditions ---- */
-
-static bool holds(gate *lock, PyTasklet *t)
-{
-    return lock->kind == RLOCK ? lock->owner == t : lock->value == 0;
-}
-
-static void put_exception(PyObject *value /* stolen */)
-{
-    PyErr_Restore(Py_NewRef(Py_TYPE(value)), value, PyException_GetTraceback(value));
-}
-
-/* The current exception is the newer one; `old` (stolen, or NULL) becomes its context.
- * But a kill is not lost for something that was thrown after it. */
-static void chain(PyObject *old)
-{
-    PyObject *type, *value, *tb;
-    if (!old)
-        return;
-    PyErr_Fetch(&type, &value, &tb);
-    PyErr_NormalizeException(&type, &value, &tb);
-    if (tb)
-        PyException_SetTraceback(value, tb);
-    if (value == old) {
-        Py_DECREF(old);
-    } else if (PyObject_TypeCheck(old, (PyTypeObject *)fe.tasklet_exit)) {
-        PyException_SetContext(value, NULL); /* it may be the old one */
-        PyException_SetContext(old, value); /* steals it */
-        Py_XDECREF(type);
-        Py_XDECREF(tb);
-        put_exception(old);
-        return;
-    } else {
-        PyException_SetContext(value, old); /* steals it */
-    }
-    PyErr_Restore(type, value, tb);
-}
-
-static PyObject *take_exception(void)
-{
-    PyObject *type, *value, *tb;
-    PyErr_Fetch(&type, &value, &tb);
-    PyErr_NormalizeException(&type, &value, &tb);
-    if (tb)
-        PyException_SetTraceback(value, tb);
-    Py_XDECREF(type);
-    Py_XDECREF(tb);
-    return value;
-}
-
-/* Who waited in a condition must come back with the lock, as its block will release
- * it, whatever was thrown at it (stolen, or NULL) or is meanwhile: -1 with that.  Until
- * then it counts as handled, as in a block of finally: exits.c looks for that. */
-static int come_back(gate *lock, Py_ssize_t depth, PyObject *thrown)
-{
-    PyObject *handled = PyErr_GetHandledException();
-    for (int i = 0; i < ATTEMPTS; i++) {
-        if (thrown)
-            PyErr_SetHandledException(thrown);
-        if (gate_take(lock, SL_NEVER) == GRANTED) {
-            if (lock->kind == RLOCK)
-                lock->depth = depth;
-            break;
-        }
-        chain(thrown);
-        thrown = take_exception();
-    }
-    PyErr_SetHandledException(handled);
-    Py_XDECREF(handled);
-    if (!thrown)
-        return 0;
-    put_exception(thrown);
-    return -1;
-}
-
-static enum outcome condition_wait_until(gate *c, int64_t deadline)
-{
-    gate *lock = c->lock;
-    PyTasklet *t = enter_to_wait();
-    if (!t)
-        return FAILED;
-    if (!holds(lock, t))
-        return refuse(PyExc_RuntimeError, "cannot wait on un-acquired lock"), FAILED;
-    if (!may_park(t)) /* while it still has the lock */
-        return FAILED;
-    Py_ssize_t depth = lock->depth;
-    PyTasklet *owner = lock->owner;
-    Py_XINCREF(owner); /* no finalizer between the release and the wait */
-    gate_give(lock);
-    enum outcome o = gate_wait(c, t, deadline);
-    Py_XDECREF(owner);
-    if (come_back(lock, depth, o == FAILED ? take_exception() : NULL) == 0)
-        return o;
-    if (o == GRANTED)
-        pass_on(c);
-    return FAILED;
-}
-
-static PyObject *condition_wait(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    int64_t deadline;
-    if (parse_wait(args, kwargs, &deadline) < 0)
-        return NULL;
-    return answer(condition_wait_until((gate *)self, deadline));
-}
-
-static PyObject *condition_wait_for(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"predicate", "timeout", NULL};
-    PyObject *predicate, *timeout = NULL;
-    int64_t deadline;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:wait_for", names, &predicate, &timeout) ||
-        parse_timeout(timeout, false, &deadline) < 0)
-        return NULL;
-    for (bool over = false;;) {
-        PyObject *result = PyObject_CallNoArgs(predicate);
-        int yes = result ? PyObject_IsTrue(result) : -1;
-        if (yes > 0 || (yes == 0 && over))
-            return result;
-        Py_XDECREF(result);
-        if (yes < 0)
-            return NULL;
-        enum outcome o = condition_wait_until((gate *)self, deadline);
-        if (o == FAILED)
-            return NULL;
-        over = o == TIME_OVER;
-    }
-}
-
-static PyObject *notify(gate *c, Py_ssize_t n)
-{
-    PyTasklet *t = current_tasklet();
-    if (!t)
-        return NULL;
-    if (!holds(c->lock, t)) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot notify on un-acquired lock");
-        return NULL;
-    }
-    while (n-- > 0 && grant_first(c))
-        continue;
-    Py_RETURN_NONE;
-}
-
-static PyObject *condition_notify(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"n", NULL};
-    Py_ssize_t n = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n:notify", names, &n))
-        return NULL;
-    return notify((gate *)self, n);
-}
-
-static PyObject *condition_notify_all(PyObject *self, PyObject *unused)
-{
-    return notify((gate *)self, PY_SSIZE_T_MAX);
+    return gate_answer(gate_wait_set((gate *)self, deadline));
 }
 
 /* ---- life ---- */
@@ -599,6 +282,14 @@ static PyObject *condition_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     if (c && !c->lock)
         Py_CLEAR(c);
     return (PyObject *)c;
+}
+
+static Py_ssize_t waiting(const gate *g)
+{
+    Py_ssize_t n = 0;
+    for (sync_wait *w = g->head; w; w = w->next)
+        n++;
+    return n;
 }
 
 static PyObject *gate_repr(PyObject *self)

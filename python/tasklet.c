@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The tasklet type: life cycle and methods.  Attributes are in
+ * The tasklet type: its objects' beginning and end, and what makes a tasklet run.
+ * What it is to run is in bind.c, exceptions for it in throw.c, attributes in
  * tasklet_attrs.c, the ring rules in schedule.c.
  */
 #include "pystackless.h"
@@ -9,18 +10,23 @@
 
 /* ---- creation ---- */
 
-static void join_scheduler(PyTasklet *t, scheduler *s)
+int tasklet_refuse(const char *text)
+{
+    PyErr_SetString(PyExc_RuntimeError, text);
+    return -1;
+}
+
+void tasklet_join(PyTasklet *t, scheduler *s)
 {
     t->base.lane = &s->lane;
     s->refs++;
 }
 
-/* `creator` is the calling tasklet, or NULL while a scheduler is being made. */
 static PyTasklet *alloc(PyTypeObject *type, scheduler *s)
 {
     PyTasklet *t = (PyTasklet *)type->tp_alloc(type, 0); /* zeroed */
     if (t) {
-        join_scheduler(t, s);
+        tasklet_join(t, s);
         s->spawned++;
     }
     return t;
@@ -48,15 +54,6 @@ static PyObject *tasklet_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     return (PyObject *)t;
 }
 
-/* contextvars: a copy of the creator's context, taken now. */
-static int inherit_context(PyTasklet *t)
-{
-    if (t->context || !PyThreadState_Get()->context)
-        return 0;
-    t->context = PyContext_CopyCurrent();
-    return t->context ? 0 : -1;
-}
-
 void tasklet_set_dead(PyTasklet *t)
 {
     if (t->rare) {
@@ -71,122 +68,6 @@ void tasklet_set_dead(PyTasklet *t)
     Py_CLEAR(t->context);
 }
 
-/* ---- bind, setup ---- */
-
-static bool is_running(PyTasklet *t)
-{
-    sl_oworker *host = sl_olane_host(t->base.lane);
-    return !scheduler_of(t)->dead && (host->current == &t->base || t->base.place == SL_STRAY);
-}
-
-static int refuse(const char *text)
-{
-    PyErr_SetString(PyExc_RuntimeError, text);
-    return -1;
-}
-
-static int may_bind(PyTasklet *t, bool unbinds)
-{
-    if (t->execution == EXEC_STARTED && !scheduler_of(t)->dead) {
-        if (is_running(t))
-            return refuse("can't (re)bind the current tasklet");
-        if (t->base.place == SL_IN_RING || t->base.place == SL_IN_QUEUE)
-            return refuse("tasklet is scheduled");
-        if (t->is_main && unbinds)
-            return refuse("can't unbind the main tasklet");
-        return refuse("tasklet has C state on its stack");
-    }
-    if (t->base.place != SL_NOWHERE)
-        return refuse("tasklet is scheduled");
-    if (t->execution == EXEC_STARTED) /* its thread has ended and it has not */
-        return refuse("tasklet has C state on its stack");
-    return 0;
-}
-
-/* Binds arguments too; `args` a tuple, `kwargs` a dict or NULL. */
-static int make_fresh(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs)
-{
-    if (scheduler_of(t)->dead)
-        return refuse("tasklet has no thread");
-    if (!func)
-        func = t->func ? t->func : t->tempval;
-    if (!func || !PyCallable_Check(func))
-        return refuse("the tasklet was not bound to a function");
-    if (inherit_context(t) < 0)
-        return -1;
-    Py_INCREF(func);
-    Py_XSETREF(t->args, Py_NewRef(args));
-    Py_XSETREF(t->kwargs, kwargs && PyDict_GET_SIZE(kwargs) ? Py_NewRef(kwargs) : NULL);
-    Py_XSETREF(t->func, func);
-    Py_CLEAR(t->tempval);
-    t->execution = EXEC_FRESH;
-    return 0;
-}
-
-/* Paused below nothing but Python code, in this thread: what `restorable` promises (16.1). */
-static bool may_unwind(PyTasklet *t)
-{
-    scheduler *s = scheduler_of(t);
-    return t->execution == EXEC_STARTED && !t->is_main && !s->dead && s == scheduler_of(current_tasklet()) && !is_running(t) &&
-           t->base.place == SL_NOWHERE && tasklet_depth_in_c(t) == 0;
-}
-
-int tasklet_bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs)
-{
-    func = func == Py_None ? NULL : func;
-    args = args == Py_None ? NULL : args;
-    kwargs = kwargs == Py_None ? NULL : kwargs;
-    if (func && !PyCallable_Check(func)) {
-        PyErr_SetString(PyExc_TypeError, "tasklet function must be a callable or None");
-        return -1;
-    }
-    if (args && !PyTuple_Check(args)) {
-        PyErr_SetString(PyExc_TypeError, "tasklet args must be a tuple or None");
-        return -1;
-    }
-    if (kwargs && !PyDict_Check(kwargs)) {
-        PyErr_SetString(PyExc_TypeError, "tasklet kwargs must be a dictionary or None");
-        return -1;
-    }
-    if (may_unwind(t) && tasklet_kill(t, false) < 0)
-        return -1;
-    if (may_bind(t, !args && !kwargs) < 0)
-        return -1;
-    if (!args && !kwargs) {
-        tasklet_set_dead(t);
-        t->tempval = Py_XNewRef(func);
-        return func ? inherit_context(t) : 0;
-    }
-    Py_CLEAR(t->context);
-    PyObject *none = args ? Py_NewRef(args) : PyTuple_New(0);
-    int rc = none ? make_fresh(t, func, none, kwargs) : -1;
-    Py_XDECREF(none);
-    return rc;
-}
-
-static int parse_bind(PyObject *args, PyObject *kwargs, const char *format, PyObject **out)
-{
-    static char *names[] = {"func", "args", "kwargs", NULL};
-    out[0] = out[1] = out[2] = Py_None;
-    return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &out[0], &out[1], &out[2]) ? 0 : -1;
-}
-
-static int tasklet_init(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    PyObject *p[3];
-    if (parse_bind(args, kwargs, "|OOO:tasklet", p) < 0)
-        return -1;
-    return tasklet_bind((PyTasklet *)self, p[0], p[1], p[2]);
-}
-
-static PyObject *tasklet_bind_method(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    PyObject *p[3];
-    if (parse_bind(args, kwargs, "|OOO:bind", p) < 0 || tasklet_bind((PyTasklet *)self, p[0], p[1], p[2]) < 0)
-        return NULL;
-    return Py_NewRef(self);
-}
-
 /* tasklet(func) of the exact type, without a tuple of arguments. */
 static PyObject *tasklet_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names)
 {
@@ -196,7 +77,7 @@ static PyObject *tasklet_vectorcall(PyObject *type, PyObject *const *args, size_
         if (!self)
             return NULL;
         ((PyTasklet *)self)->tempval = Py_NewRef(args[0]);
-        if (inherit_context((PyTasklet *)self) < 0)
+        if (tasklet_inherit_context((PyTasklet *)self) < 0)
             Py_CLEAR(self);
         return self;
     }
@@ -217,34 +98,17 @@ done:
     return self;
 }
 
-PyObject *tasklet_setup(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    PyTasklet *t = (PyTasklet *)self;
-    if (is_alive(t)) {
-        refuse("tasklet is alive");
-        return NULL;
-    }
-    if (t->execution == EXEC_STARTED) {
-        refuse("tasklet has no thread");
-        return NULL;
-    }
-    if (make_fresh(t, NULL, args, kwargs) < 0)
-        return NULL;
-    make_runnable(t);
-    return Py_NewRef(self);
-}
-
 /* ---- insert, remove, run, switch ---- */
 
 /* Errors that running `t` would have; for dead threads the text differs. */
 static int may_run(PyTasklet *t, const char *no_thread)
 {
     if (t->base.place == SL_IN_QUEUE)
-        return refuse("You cannot run a blocked tasklet");
+        return tasklet_refuse("You cannot run a blocked tasklet");
     if (scheduler_of(t)->dead)
-        return refuse(no_thread);
+        return tasklet_refuse(no_thread);
     if (t->execution == EXEC_NONE)
-        return refuse("You cannot run an unbound(dead) tasklet");
+        return tasklet_refuse("You cannot run an unbound(dead) tasklet");
     return 0;
 }
 
@@ -263,11 +127,11 @@ PyObject *tasklet_remove(PyObject *self, PyObject *unused)
     if (scheduler_of(t)->dead)
         return Py_NewRef(self);
     if (t->base.place == SL_IN_QUEUE) {
-        refuse("You cannot remove a blocked tasklet.");
+        tasklet_refuse("You cannot remove a blocked tasklet.");
         return NULL;
     }
     if (is_running(t)) {
-        refuse("The current tasklet cannot be removed.");
+        tasklet_refuse("The current tasklet cannot be removed.");
         return NULL;
     }
     if (t->base.place == SL_IN_RING) {
@@ -313,7 +177,7 @@ PyObject *tasklet_switch(PyObject *self, PyObject *unused)
     if (!current || may_run(t, "tasklet has no thread") < 0)
         return NULL;
     if (scheduler_of(t) != scheduler_of(current)) {
-        refuse("can't switch to a different thread.");
+        tasklet_refuse("can't switch to a different thread.");
         return NULL;
     }
     if (t == current)
@@ -323,177 +187,6 @@ PyObject *tasklet_switch(PyObject *self, PyObject *unused)
     sl_olane_unlink(current->base.lane, &current->base);
     add_corpse(scheduler_of(current), current);
     return switch_to(current, t);
-}
-
-/* ---- bind_thread ---- */
-
-static scheduler *thread_to_bind(unsigned long id)
-{
-    PyTasklet *current = current_tasklet();
-    if (!current)
-        return NULL;
-    scheduler *s = id == THREADS_SELF ? scheduler_of(current) : threads_scheduler(id);
-    if (!s && !PyErr_Occurred())
-        PyErr_SetString(PyExc_ValueError, "bad thread");
-    return s;
-}
-
-int tasklet_bind_thread(PyTasklet *t, unsigned long id)
-{
-    scheduler *s = thread_to_bind(id), *old = scheduler_of(t);
-    if (!s)
-        return -1;
-    if (s == old)
-        return 0;
-    if (is_running(t) || t->base.place == SL_IN_RING || t->base.place == SL_DEFERRED)
-        return refuse("can't (re)bind a runnable tasklet");
-    if (t->execution == EXEC_STARTED)
-        return refuse("tasklet has C state on its stack");
-    if (old->last_blocked == t)
-        old->last_blocked = NULL;
-    join_scheduler(t, s);
-    scheduler_unref(old);
-    return 0;
-}
-
-static PyObject *tasklet_bind_thread_method(PyObject *self, PyObject *args)
-{
-    unsigned long id = THREADS_SELF;
-    if (!PyArg_ParseTuple(args, "|O&:bind_thread", threads_parse_id, &id) || tasklet_bind_thread((PyTasklet *)self, id) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-/* ---- throw, kill ---- */
-
-/* Runs on an OS thread where it cannot be switched to: it gets the exception
- * between two instructions. */
-static bool is_out_of_reach(PyTasklet *t)
-{
-    sl_oworker *host = sl_olane_host(t->base.lane);
-    return t->base.place == SL_STRAY ||
-           (host->current == &t->base && host != sl_self() && !sl_load_relaxed32(&host->switching));
-}
-
-/* A stray runs, or will when its call returns (18.5); so does another thread's
- * current tasklet. */
-static PyObject *throw_at_stray(PyTasklet *t, PyObject *bomb)
-{
-    PyObject *cls = bomb_async_class(bomb);
-    Py_DECREF(bomb);
-    if (!cls)
-        return NULL;
-    compat_raise_async(t->base.carrier->env, cls);
-    Py_DECREF(cls);
-    Py_RETURN_NONE;
-}
-
-static PyObject *throw_at_dead(PyTasklet *t, PyObject *bomb)
-{
-    bool ends = bomb_is_exit(bomb) && t->execution == EXEC_NONE;
-    Py_DECREF(bomb);
-    if (ends)
-        Py_RETURN_NONE;
-    refuse(scheduler_of(t)->dead ? "tasklet has no thread" : "You cannot throw to a dead tasklet");
-    return NULL;
-}
-
-PyObject *tasklet_throw_bomb(PyTasklet *t, PyObject *bomb, bool pending)
-{
-    PyTasklet *current = current_tasklet();
-    if (!bomb)
-        return NULL;
-    if (t == current && sl_self()->current) {
-        bomb_explode(bomb);
-        return NULL;
-    }
-    if (!is_alive(t))
-        return throw_at_dead(t, bomb);
-    if (!current)
-        PyErr_Clear(); /* a finalizer on a worker's own stack */
-    pending = pending || !current || scheduler_of(t) != scheduler_of(current);
-    if (!pending && t->base.place != SL_STRAY) {
-        if (!enter() || trapped(current)) {
-            Py_DECREF(bomb);
-            return NULL;
-        }
-        if (!is_alive(t))
-            return throw_at_dead(t, bomb);
-    }
-    if (is_out_of_reach(t))
-        return throw_at_stray(t, bomb);
-    set_tempval(t, bomb);
-    if (pending) {
-        make_runnable(t);
-        Py_RETURN_NONE;
-    }
-    return switch_to(current, t);
-}
-
-static PyObject *tasklet_throw(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"exc", "val", "tb", "pending", NULL};
-    PyObject *exc, *val = Py_None, *tb = Py_None;
-    int pending = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OOp:throw", names, &exc, &val, &tb, &pending))
-        return NULL;
-    return tasklet_throw_bomb((PyTasklet *)self, bomb_from_args(exc, val, tb), pending);
-}
-
-static PyObject *tasklet_raise_exception(PyObject *self, PyObject *args)
-{
-    if (PyTuple_GET_SIZE(args) < 1) {
-        PyErr_SetString(PyExc_TypeError, "raise_exception() takes at least 1 argument");
-        return NULL;
-    }
-    PyObject *cls = PyTuple_GET_ITEM(args, 0);
-    if (!PyExceptionClass_Check(cls)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "tasklet.raise_exception needs Exception or string subclass as first parameter");
-        return NULL;
-    }
-    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
-    if (!rest)
-        return NULL;
-    PyObject *bomb = bomb_from_class(cls, rest);
-    Py_DECREF(rest);
-    return tasklet_throw_bomb((PyTasklet *)self, bomb, false);
-}
-
-/* Of one that its thread has left behind: its stack is lost. */
-static void discard(PyTasklet *t)
-{
-    bool held = unblock(t);
-    if (t->base.carrier)
-        t->base.carrier->tasklet = NULL;
-    t->base.carrier = NULL;
-    t->base.home = NULL;
-    t->timeouts = 0;
-    t->wait = NULL;
-    tasklet_set_dead(t);
-    if (held)
-        Py_DECREF(t); /* the caller has one */
-}
-
-int tasklet_kill(PyTasklet *t, bool pending)
-{
-    if (scheduler_of(t)->dead) {
-        discard(t);
-        return 0;
-    }
-    PyObject *r = tasklet_throw_bomb(t, bomb_from_class(fe.tasklet_exit, NULL), pending);
-    Py_XDECREF(r);
-    return r ? 0 : -1;
-}
-
-static PyObject *tasklet_kill_method(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"pending", NULL};
-    int pending = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p:kill", names, &pending) ||
-        tasklet_kill((PyTasklet *)self, pending) < 0)
-        return NULL;
-    Py_RETURN_NONE;
 }
 
 /* ---- flags ---- */
@@ -533,7 +226,7 @@ static PyObject *tasklet_pin(PyObject *self, PyObject *args)
         return PyBool_FromLong(1); /* always */
     sl_oworker *w = sl_self();
     if (!w || w->current != &t->base) {
-        refuse("only the running tasklet can be pinned: call it on getcurrent()");
+        tasklet_refuse("only the running tasklet can be pinned: call it on getcurrent()");
         return NULL;
     }
     t->base.home = pinned ? w : NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The gate: a value and a FIFO of waiting tasklets, on which locks and the like
- * (sync.c) and queues (queue.c) stand.
+ * (sync.c, condition.c) and queues (queue.c) stand.
  *
  * Guarded by the GIL; no Python code runs between the look at a gate and the place in
  * its queue.  Invariants between operations:
@@ -10,8 +10,8 @@
  *     that (a grant, a timer, a kill) takes the record out through leave();
  *   - who was granted something and gets an exception instead passes it on.
  */
-#ifndef SL_PYTHON_SYNC_H
-#define SL_PYTHON_SYNC_H
+#ifndef SL_PYTHON_GATE_H
+#define SL_PYTHON_GATE_H
 
 #include "pystackless.h"
 
@@ -56,15 +56,29 @@ enum outcome gate_take(gate *g, int64_t deadline);
 enum outcome gate_wait(gate *g, PyTasklet *t, int64_t deadline);
 /* One more is free: to the first waiter, or to be had. */
 void gate_give(gate *g);
+/* To the first waiter; false: there is none. */
+bool gate_grant(gate *g);
+/* What a waiter was granted and cannot use. */
+void gate_pass_on(gate *g);
+bool gate_may_park(PyTasklet *t); /* false with RuntimeError */
 /* All waiters are DISTURBED: they look again why they wait. */
 void gate_disturb(gate *g);
 void gate_set(gate *g);
 enum outcome gate_wait_set(gate *g, int64_t deadline);
+PyObject *gate_answer(enum outcome o); /* False: the time is over */
 /* The calling tasklet at a scheduling point, its tempval empty: wait_park() need not
  * drop one, which might run Python code. */
 PyTasklet *enter_to_wait(void);
 /* minus_one: -1 stands for no limit and less is an error (Lock), else any negative
  * number is a time that has passed (Semaphore, Event, Condition). */
 int parse_timeout(PyObject *seconds, bool minus_one, int64_t *deadline);
+int parse_wait_timeout(PyObject *args, PyObject *kwargs, int64_t *deadline); /* wait(timeout=None) */
+
+/* ---- condition.c: the methods ---- */
+
+PyObject *condition_wait(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *condition_wait_for(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *condition_notify(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *condition_notify_all(PyObject *self, PyObject *unused);
 
 #endif
