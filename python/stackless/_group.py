@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """TaskletGroup and the Tasks that it makes: tasklets that end before the block that started them does.
 
-Not for what these stand on: waiting is Event's (sync.c), interrupting a tasklet is the
+Not for what these stand on: waiting is Event's (gate.c), interrupting a tasklet is the
 extension's (waits.c).
 
 A group's state is changed by its tasklets and by who spawns and waits. Of two lines of it
