@@ -210,8 +210,9 @@ def test_callbacks_and_context():
     var, log = contextvars.ContextVar("var"), []
     with TaskletExecutor(1) as executor:
         for value in range(3):
-            var.set(value)
+            before = var.set(value)
             executor.submit(var.get).add_done_callback(lambda future: log.append(future.result()))
+            var.reset(before)  # main's context would keep it for good
     assert log == [0, 1, 2]
 
 

@@ -26,6 +26,18 @@ def test_keeps_a_tasklet():
     stackless.schedule()
 """
 
+LEAKY_IN_C = """
+import ctypes
+import pytest
+
+def test_keeps_what_malloc_gave():
+    ctypes.CDLL(None).malloc(40)
+
+@pytest.mark.grows("keeps a float", blocks=1)
+def test_says_what_it_keeps():
+    ctypes.pythonapi.PyFloat_FromDouble(ctypes.c_double(1.0))
+"""
+
 
 def leaks(*args):
     return subprocess.run([sys.executable, str(LEAKS), "-n", "20", *map(str, args)], capture_output=True, text=True,
@@ -43,9 +55,14 @@ def test_nothing_grows():
 @pytest.mark.limit(300)
 @pytest.mark.skipif(support.single_threaded(), reason="takes its time, once is enough")
 def test_a_leak_is_found(tmp_path):
-    path = tmp_path / "test_leaky.py"
-    path.write_text(LEAKY)
-    done = leaks(path)
+    paths = [tmp_path / "test_leaky.py", tmp_path / "test_leaky_in_c.py"]
+    for path, text in zip(paths, (LEAKY, LEAKY_IN_C)):
+        path.write_text(text)
+    done = leaks(*paths)
     assert done.returncode == 1, done.stdout + done.stderr
+    in_python, in_c = done.stdout.splitlines()[-2:]
     assert re.match(r"GROWS  test_leaky.py: 2 tests x 20 rounds: blocks=\d+\(\+[1-9].* tasklets=\d+\(\+1.00\) channels=\d+\(\+1.00\)",
-                    done.stdout), done.stdout
+                    in_python), done.stdout
+    counted = "no C compiler" not in done.stdout
+    assert re.match(r"{} test_leaky_in_c.py: 2 tests x 20 rounds .known: 1 keeps a float.: blocks=\d+\(\+1.00\) .* {}".format(
+        *(("GROWS ", r"mallocs=\d+\(\+1.00\) heap=\d+\(\+40.00\)") if counted else ("flat  ", "mallocs=0"))), in_c), done.stdout
