@@ -7,13 +7,45 @@
 
 /* ---- bind, setup ---- */
 
-/* contextvars: a copy of the creator's context, taken now. */
-int tasklet_inherit_context(PyTasklet *t)
+/* contextvars: a copy of the creator's context, taken now; NULL: an empty one.  -1 with
+ * an exception. */
+int tasklet_inherit_context(PyObject **context)
 {
-    if (t->context || !PyThreadState_Get()->context)
-        return 0;
-    t->context = PyContext_CopyCurrent();
-    return t->context ? 0 : -1;
+    bool empty = !PyThreadState_Get()->context;
+    *context = empty ? NULL : PyContext_CopyCurrent();
+    return *context || empty ? 0 : -1;
+}
+
+/* What a tasklet is bound to. */
+typedef struct binding {
+    PyObject *tempval, *func, *args, *kwargs, *context; /* strong, or NULL */
+} binding;
+
+/* As a whole, before anything of the old is released: a finalizer may use the tasklet. */
+static void rebind(PyTasklet *t, enum execution execution, binding new /* stolen */)
+{
+    binding old = {t->tempval, t->func, t->args, t->kwargs, t->context};
+    t->execution = execution;
+    t->tempval = new.tempval;
+    t->func = new.func;
+    t->args = new.args;
+    t->kwargs = new.kwargs;
+    t->context = new.context;
+    Py_XDECREF(old.tempval);
+    Py_XDECREF(old.func);
+    Py_XDECREF(old.args);
+    Py_XDECREF(old.kwargs);
+    Py_XDECREF(old.context);
+}
+
+void tasklet_set_dead(PyTasklet *t)
+{
+    if (t->rare) {
+        t->execution = EXEC_NONE;
+        exits_forget(t);
+        trace_forget(t);
+    }
+    rebind(t, EXEC_NONE, (binding){0});
 }
 
 static int may_bind(PyTasklet *t, bool unbinds)
@@ -34,23 +66,22 @@ static int may_bind(PyTasklet *t, bool unbinds)
     return 0;
 }
 
-/* Binds arguments too; `args` a tuple, `kwargs` a dict or NULL. */
-static int make_fresh(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs)
+/* Binds arguments too; `args` a tuple, `kwargs` a dict or NULL; `context` is stolen. */
+static int make_fresh(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs, PyObject *context)
 {
-    if (scheduler_of(t)->dead)
-        return tasklet_refuse("tasklet has no thread");
+    const char *trouble = NULL;
     if (!func)
         func = t->func ? t->func : t->tempval;
-    if (!func || !PyCallable_Check(func))
-        return tasklet_refuse("the tasklet was not bound to a function");
-    if (tasklet_inherit_context(t) < 0)
-        return -1;
-    Py_INCREF(func);
-    Py_XSETREF(t->args, Py_NewRef(args));
-    Py_XSETREF(t->kwargs, kwargs && PyDict_GET_SIZE(kwargs) ? Py_NewRef(kwargs) : NULL);
-    Py_XSETREF(t->func, func);
-    Py_CLEAR(t->tempval);
-    t->execution = EXEC_FRESH;
+    if (scheduler_of(t)->dead)
+        trouble = "tasklet has no thread";
+    else if (!func || !PyCallable_Check(func))
+        trouble = "the tasklet was not bound to a function";
+    if (trouble) {
+        Py_XDECREF(context);
+        return tasklet_refuse(trouble);
+    }
+    kwargs = kwargs && PyDict_GET_SIZE(kwargs) ? kwargs : NULL;
+    rebind(t, EXEC_FRESH, (binding){NULL, Py_NewRef(func), Py_NewRef(args), Py_XNewRef(kwargs), context});
     return 0;
 }
 
@@ -58,8 +89,9 @@ static int make_fresh(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kw
 static bool may_unwind(PyTasklet *t)
 {
     scheduler *s = scheduler_of(t);
-    return t->execution == EXEC_STARTED && !t->is_main && !s->dead && s == scheduler_of(current_tasklet()) && !is_running(t) &&
-           t->base.place == SL_NOWHERE && tasklet_depth_in_c(t) == 0;
+    sl_oworker *w = sl_self();
+    return t->execution == EXEC_STARTED && !t->is_main && !s->dead && w && w->current && w->current->lane == &s->lane &&
+           !is_running(t) && t->base.place == SL_NOWHERE && tasklet_depth_in_c(t) == 0;
 }
 
 int tasklet_bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs)
@@ -81,17 +113,20 @@ int tasklet_bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs)
     }
     if (may_unwind(t) && tasklet_kill(t, false) < 0)
         return -1;
-    if (may_bind(t, !args && !kwargs) < 0)
-        return -1;
-    if (!args && !kwargs) {
-        tasklet_set_dead(t);
-        t->tempval = Py_XNewRef(func);
-        return func ? tasklet_inherit_context(t) : 0;
+    bool unbinds = !args && !kwargs;
+    PyObject *context = NULL, *tuple = args ? Py_NewRef(args) : PyTuple_New(0);
+    int rc = -1;
+    if (!tuple || ((func || !unbinds) && tasklet_inherit_context(&context) < 0) || may_bind(t, unbinds) < 0) {
+        Py_XDECREF(context);
+    } else if (unbinds) {
+        if (t->rare)
+            trace_forget(t);
+        rebind(t, EXEC_NONE, (binding){.tempval = Py_XNewRef(func), .context = context});
+        rc = 0;
+    } else {
+        rc = make_fresh(t, func, tuple, kwargs, context);
     }
-    Py_CLEAR(t->context);
-    PyObject *none = args ? Py_NewRef(args) : PyTuple_New(0);
-    int rc = none ? make_fresh(t, func, none, kwargs) : -1;
-    Py_XDECREF(none);
+    Py_XDECREF(tuple);
     return rc;
 }
 
@@ -121,15 +156,15 @@ PyObject *tasklet_bind_method(PyObject *self, PyObject *args, PyObject *kwargs)
 PyObject *tasklet_setup(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyTasklet *t = (PyTasklet *)self;
-    if (is_alive(t)) {
-        tasklet_refuse("tasklet is alive");
+    PyObject *context = Py_XNewRef(t->context);
+    if (!context && tasklet_inherit_context(&context) < 0)
+        return NULL;
+    if (t->execution != EXEC_NONE) {
+        Py_XDECREF(context);
+        tasklet_refuse(is_alive(t) ? "tasklet is alive" : "tasklet has no thread");
         return NULL;
     }
-    if (t->execution == EXEC_STARTED) {
-        tasklet_refuse("tasklet has no thread");
-        return NULL;
-    }
-    if (make_fresh(t, NULL, args, kwargs) < 0)
+    if (make_fresh(t, NULL, args, kwargs, context) < 0)
         return NULL;
     make_runnable(t);
     return Py_NewRef(self);

@@ -61,12 +61,11 @@ static PyObject *bomb_after_handler(PyTasklet *t)
     return NULL;
 }
 
-/* The exception with which a tasklet's function ended, as a bomb for the
- * watchdog or main; NULL when it ends here. */
-static PyObject *outcome(PyTasklet *t, PyTasklet **target)
+/* The exception with which a tasklet's function ended, as a bomb for the watchdog, or
+ * `for_main`; NULL when it ends here. */
+static PyObject *outcome(PyTasklet *t, bool *for_main)
 {
     scheduler *s = scheduler_of(t);
-    *target = watchdog_or_main(s);
     normalize_current_exception();
     if (PyErr_ExceptionMatches(fe.tasklet_exit)) {
         PyErr_Clear();
@@ -77,7 +76,7 @@ static PyObject *outcome(PyTasklet *t, PyTasklet **target)
             PyErr_Clear();
             return NULL;
         }
-        *target = s->main; /* the program unwinds and exits with its status */
+        *for_main = true; /* the program unwinds and exits with its status */
         return bomb_from_error();
     }
     names_note(t);
@@ -99,7 +98,7 @@ static void leave_clean(PyTasklet *t, sl_carrier *c)
 static void end(PyTasklet *t, PyObject *result)
 {
     scheduler *s = scheduler_of(t);
-    PyTasklet *target = NULL;
+    bool for_main = false;
     PyObject *bomb = NULL;
     if (t->is_main)
         lifecycle_end_child(result); /* forked: it is all there is */
@@ -108,7 +107,7 @@ static void end(PyTasklet *t, PyObject *result)
     else if (result)
         Py_DECREF(result);
     else
-        bomb = outcome(t, &target);
+        bomb = outcome(t, &for_main);
     tasklet_set_dead(t);
     sl_carrier *carrier = t->base.carrier;
     sl_oworker *w = sl_self(); /* Python code has run: it may be another */
@@ -118,8 +117,8 @@ static void end(PyTasklet *t, PyObject *result)
     t->base.carrier = NULL;
     t->base.home = NULL;
     if (bomb) {
-        set_tempval(target, bomb);
-        make_runnable(target);
+        PyTasklet *target = for_main ? s->main : watchdog_or_main(s); /* a handler may have ended the one it was */
+        plant(target, bomb);
         if (w->lane && target->base.place == SL_IN_RING)
             s->lane.current = &target->base;
     } else if (w->lane && !s->lane.current) {

@@ -64,6 +64,17 @@ static inline enum course course_of(PyChannel *c, PyTasklet *t, PyTasklet *p, in
     return course != CALLER && trapped(t) ? REFUSED : course;
 }
 
+/* After an operation: the tempval that it has taken the place of, whose finalizer may do
+ * anything. */
+static __attribute__((noinline)) PyObject *release(PyObject *result, PyObject *old)
+{
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    Py_DECREF(old);
+    PyErr_Restore(type, value, tb);
+    return result;
+}
+
 /* `p`, whose reference the caller has, and `t` find in their tempvals what they get. */
 static inline PyObject *go_on(PyTasklet *t, PyTasklet *p, enum course course)
 {
@@ -88,8 +99,11 @@ static inline PyObject *exchange(PyChannel *c, PyTasklet *t, PyObject *value, in
         return NULL;
     }
     channel_remove(c, p);
-    set_tempval(t, p->tempval);
+    PyObject *old = t->tempval;
+    t->tempval = p->tempval;
     p->tempval = value;
+    if (__builtin_expect(old != NULL, 0))
+        return release(go_on(t, p, course), old);
     return go_on(t, p, course);
 }
 
@@ -127,8 +141,9 @@ static __attribute__((noinline)) bool operate_beside(PyChannel *c, PyTasklet *t,
     }
     if (p)
         p->tempval = value;
-    Py_XDECREF(old);
     *result = p ? go_on(t, p, course) : take_tempval(t);
+    if (old)
+        release(*result, old);
     return true;
 }
 
@@ -159,7 +174,7 @@ static void channel_wait_over(sl_timer *timer)
 
 static inline PyObject *block(PyChannel *c, PyTasklet *t, PyObject *value, int dir)
 {
-    set_tempval(t, value);
+    t->tempval = value;
     sl_olane_unlink(t->base.lane, &t->base);
     channel_enqueue(c, t, dir);
     return switch_to(t, NULL);
@@ -217,6 +232,13 @@ static __attribute__((noinline)) PyObject *not_entered(PyObject *value)
     return NULL;
 }
 
+/* `t` would wait, but it has a tempval, whose finalizer may change all that. */
+static __attribute__((noinline)) PyObject *operate_again(PyChannel *c, PyObject *value, int dir, int64_t deadline)
+{
+    PyTasklet *t = enter_to_wait();
+    return t ? channel_operate(c, t, value, dir, deadline) : not_entered(value);
+}
+
 PyObject *channel_operate(PyChannel *c, PyTasklet *t, PyObject *value, int dir, int64_t deadline)
 {
     PyObject *result;
@@ -232,6 +254,8 @@ PyObject *channel_operate(PyChannel *c, PyTasklet *t, PyObject *value, int dir, 
     }
     if (must_not_wait(c, t, value))
         return NULL;
+    if (t->tempval)
+        return operate_again(c, value, dir, deadline);
     return deadline == SL_NEVER ? block(c, t, value, dir) : block_until(c, t, value, dir, deadline);
 }
 
@@ -247,7 +271,11 @@ __attribute__((noinline)) PyObject *channel_perform(PyObject *self, PyObject *va
         return channel_operate(c, t, value, dir, SL_NEVER);
     if (c->balance * dir < 0)
         return exchange(c, t, value, dir);
-    return must_not_wait(c, t, value) ? NULL : block(c, t, value, dir);
+    if (must_not_wait(c, t, value))
+        return NULL;
+    if (__builtin_expect(t->tempval != NULL, 0))
+        return operate_again(c, value, dir, SL_NEVER);
+    return block(c, t, value, dir);
 }
 
 PyObject *channel_perform_until(PyObject *self, PyObject *value, int dir, int64_t deadline)

@@ -78,11 +78,11 @@ static int wait_ready(descriptor *d, uint32_t events, int64_t *deadline)
         *deadline = d->timeout < 0 ? SL_NEVER
                                    : sl_deadline_after(sl_now(), (int64_t)ceil(d->timeout * 1e9));
     sl_oworker *w = sl_self();
-    bool stray = w && w->current && !w->lane;
-    PyTasklet *t = enter();
+    bool lets_others = w && w->current && (!w->lane || tasklet_of(w->current)->tempval);
+    PyTasklet *t = enter_to_wait();
     if (!t)
         return -1;
-    if (stray)
+    if (lets_others)
         return 1; /* others have run meanwhile */
     sl_fd *record = record_for(d, t);
     if (!record)

@@ -87,14 +87,6 @@ enum outcome gate_wait(gate *g, PyTasklet *t, int64_t deadline)
     return w.granted ? GRANTED : w.wait.timed_out ? TIME_OVER : DISTURBED;
 }
 
-PyTasklet *enter_to_wait(void)
-{
-    PyTasklet *t = enter();
-    if (t && t->tempval)
-        set_tempval(t, NULL);
-    return t;
-}
-
 /* ---- to take one; to wait for a flag ---- */
 
 enum outcome gate_take(gate *g, int64_t deadline)

@@ -66,9 +66,6 @@ void gate_disturb(gate *g);
 void gate_set(gate *g);
 enum outcome gate_wait_set(gate *g, int64_t deadline);
 PyObject *gate_answer(enum outcome o); /* False: the time is over */
-/* The calling tasklet at a scheduling point, its tempval empty: wait_park() need not
- * drop one, which might run Python code. */
-PyTasklet *enter_to_wait(void);
 /* minus_one: -1 stands for no limit and less is an error (Lock), else any negative
  * number is a time that has passed (Semaphore, Event, Condition). */
 int parse_timeout(PyObject *seconds, bool minus_one, int64_t *deadline);

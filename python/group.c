@@ -85,8 +85,7 @@ static PyObject *py_interrupt(PyObject *module, PyObject *args)
     PyObject *bomb = bomb_from_args(exception, Py_None, Py_None);
     if (!bomb)
         return NULL;
-    set_tempval(t, bomb);
-    make_runnable(t);
+    plant(t, bomb);
     Py_RETURN_TRUE;
 }
 

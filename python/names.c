@@ -57,12 +57,14 @@ void names_born(PyTasklet *t)
 
 static PyObject *name_of_callable(PyObject *func)
 {
+    Py_INCREF(func); /* Python code may run, and unbind it */
     PyObject *name = PyObject_GetAttr(func, str_qualname);
-    if (name && PyUnicode_Check(name))
-        return name;
-    PyErr_Clear(); /* functools.partial and other instances */
-    Py_XDECREF(name);
-    return PyUnicode_FromString(Py_TYPE(func)->tp_name);
+    if (!name || !PyUnicode_Check(name)) { /* functools.partial and other instances */
+        PyErr_Clear();
+        Py_XSETREF(name, PyUnicode_FromString(Py_TYPE(func)->tp_name));
+    }
+    Py_DECREF(func);
+    return name;
 }
 
 PyObject *names_get(PyTasklet *t)

@@ -272,7 +272,12 @@ static inline void after_landing(scheduler *s)
         tidy(s);
 }
 PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove);
+/* Where nothing is kept of what was found before: it may run a finalizer, which may switch. */
 void set_tempval(PyTasklet *t, PyObject *value /* stolen */);
+/* The same, and makes `t` runnable first. */
+void plant(PyTasklet *t, PyObject *value /* stolen */);
+/* As enter(), with an empty tempval: who parks need not release one then. */
+PyTasklet *enter_to_wait(void);
 
 /* ---- callbacks.c ---- */
 
@@ -342,7 +347,6 @@ int exceptions_init(PyObject *module);
 
 int tasklet_init_type(PyObject *module);
 PyTasklet *tasklet_new_main(scheduler *s);
-void tasklet_set_dead(PyTasklet *t);
 void tasklet_join(PyTasklet *t, scheduler *s);
 int tasklet_refuse(const char *text); /* -1 with RuntimeError */
 extern PyGetSetDef tasklet_getset[]; /* tasklet_attrs.c */
@@ -356,7 +360,8 @@ PyObject *tasklet_set_ignore_nesting(PyObject *self, PyObject *value);
 
 /* ---- bind.c: what a tasklet is to run ---- */
 
-int tasklet_inherit_context(PyTasklet *t);
+void tasklet_set_dead(PyTasklet *t);
+int tasklet_inherit_context(PyObject **context);
 int tasklet_bind(PyTasklet *t, PyObject *func, PyObject *args, PyObject *kwargs); /* None is as good as NULL */
 int tasklet_bind_thread(PyTasklet *t, unsigned long id);
 /* The methods. */

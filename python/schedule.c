@@ -11,6 +11,14 @@ void set_tempval(PyTasklet *t, PyObject *value)
     Py_XSETREF(t->tempval, value);
 }
 
+void plant(PyTasklet *t, PyObject *value)
+{
+    PyObject *old = t->tempval;
+    t->tempval = value;
+    make_runnable(t);
+    Py_XDECREF(old);
+}
+
 PyObject *take_tempval(PyTasklet *t)
 {
     PyObject *v = t->tempval;
@@ -76,6 +84,16 @@ PyTasklet *enter_slow(PyTasklet *t)
         return t;
     take_tempval(t);
     return NULL;
+}
+
+PyTasklet *enter_to_wait(void)
+{
+    PyTasklet *t = enter();
+    while (t && t->tempval) {
+        set_tempval(t, NULL);
+        t = enter();
+    }
+    return t;
 }
 
 /* ---- corpses ---- */
@@ -275,7 +293,11 @@ PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove)
         if ((next != &t->base || sl_olane_expects(&s->lane, 0) || t != s->main) && trapped(t))
             return NULL;
     }
-    set_tempval(t, retval == Py_None ? NULL : Py_NewRef(retval));
+    if (t->tempval) { /* a finalizer may change all that */
+        t = enter_to_wait();
+        return t ? schedule_common(t, retval, remove) : NULL;
+    }
+    t->tempval = retval == Py_None ? NULL : Py_NewRef(retval);
     if (!remove)
         return switch_to(t, tasklet_of(next));
     sl_olane_unlink(&s->lane, &t->base);

@@ -208,7 +208,7 @@ static PyObject *select_one(selection *all, PyObject *missing, int64_t deadline)
 {
     PyObject *result;
     for (;;) {
-        PyTasklet *t = enter();
+        PyTasklet *t = enter_to_wait();
         if (!t)
             return NULL;
         Py_ssize_t i = all->n ? find_ready(all) : -1;

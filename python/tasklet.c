@@ -54,20 +54,6 @@ static PyObject *tasklet_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     return (PyObject *)t;
 }
 
-void tasklet_set_dead(PyTasklet *t)
-{
-    if (t->rare) {
-        exits_forget(t);
-        trace_forget(t);
-    }
-    t->execution = EXEC_NONE;
-    Py_CLEAR(t->tempval);
-    Py_CLEAR(t->func);
-    Py_CLEAR(t->args);
-    Py_CLEAR(t->kwargs);
-    Py_CLEAR(t->context);
-}
-
 /* tasklet(func) of the exact type, without a tuple of arguments. */
 static PyObject *tasklet_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names)
 {
@@ -77,7 +63,7 @@ static PyObject *tasklet_vectorcall(PyObject *type, PyObject *const *args, size_
         if (!self)
             return NULL;
         ((PyTasklet *)self)->tempval = Py_NewRef(args[0]);
-        if (tasklet_inherit_context((PyTasklet *)self) < 0)
+        if (tasklet_inherit_context(&((PyTasklet *)self)->context) < 0)
             Py_CLEAR(self);
         return self;
     }

@@ -18,7 +18,11 @@ static bool is_out_of_reach(PyTasklet *t)
  * current tasklet. */
 static PyObject *throw_at_stray(PyTasklet *t, PyObject *bomb)
 {
-    PyObject *cls = bomb_async_class(bomb);
+    PyObject *cls = bomb_async_class(bomb); /* may call the exception's class, and that take its time */
+    if (cls && !is_out_of_reach(t)) {
+        Py_DECREF(cls);
+        return tasklet_throw_bomb(t, bomb, true);
+    }
     Py_DECREF(bomb);
     if (!cls)
         return NULL;
@@ -61,12 +65,17 @@ PyObject *tasklet_throw_bomb(PyTasklet *t, PyObject *bomb, bool pending)
     }
     if (is_out_of_reach(t))
         return throw_at_stray(t, bomb);
-    set_tempval(t, bomb);
     if (pending) {
-        make_runnable(t);
+        plant(t, bomb);
         Py_RETURN_NONE;
     }
-    return switch_to(current, t);
+    PyObject *old = t->tempval, *result, *type, *value, *tb;
+    t->tempval = bomb;
+    result = switch_to(current, t);
+    PyErr_Fetch(&type, &value, &tb);
+    Py_XDECREF(old); /* not before: its finalizer may end `t` */
+    PyErr_Restore(type, value, tb);
+    return result;
 }
 
 PyObject *tasklet_throw(PyObject *self, PyObject *args, PyObject *kwargs)

@@ -54,7 +54,6 @@ PyObject *wait_park(PyTasklet *t, pywait *w)
 {
     w->tasklet = t;
     t->wait = w;
-    set_tempval(t, NULL);
     sl_olane_unlink(t->base.lane, &t->base);
     t->base.place = SL_IN_WAIT; /* the ring's reference goes with it */
     count_waiting(t->base.lane);
@@ -129,13 +128,15 @@ int parse_deadline(PyObject *seconds, int64_t *deadline)
 static PyObject *py_sleep(PyObject *module, PyObject *seconds)
 {
     int64_t deadline;
-    PyTasklet *t = enter();
-    if (!t || parse_deadline(seconds, &deadline) < 0)
+    if (parse_deadline(seconds, &deadline) < 0)
         return NULL;
     if (deadline == SL_NEVER) {
         PyErr_SetString(PyExc_TypeError, "sleep() takes a number of seconds, not None");
         return NULL;
     }
+    PyTasklet *t = enter_to_wait();
+    if (!t)
+        return NULL;
     if (deadline <= sl_now())
         return schedule_common(t, Py_None, false);
     pywait w = {0};
@@ -177,7 +178,7 @@ static PyObject *py_wait(PyObject *module, PyObject *args, PyObject *kwargs)
         PyErr_Format(PyExc_ValueError, "events must be READ, WRITE or both, got %u", events);
         return NULL;
     }
-    PyTasklet *t = enter();
+    PyTasklet *t = enter_to_wait();
     if (!t)
         return NULL;
     sl_netpoll *np;

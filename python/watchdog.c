@@ -90,7 +90,13 @@ PyObject *run_loop(PyTasklet *t, const run_limits *limits)
     bool alone = t->base.next == &t->base, timed = limits->timeout > 0 && !s->watch.owner;
     if (alone && !limits->threadblock && !sl_olane_expects(&s->lane, 0))
         Py_RETURN_NONE;
-    if ((timed && ticks_arm() < 0) || trapped(t) || push_watchdog(s, t) < 0)
+    if ((timed && ticks_arm() < 0) || trapped(t))
+        return NULL;
+    if (t->tempval) { /* a finalizer may change all that */
+        t = enter_to_wait();
+        return t ? run_loop(t, limits) : NULL;
+    }
+    if (push_watchdog(s, t) < 0)
         return NULL;
     bool outer = s->threadblock;
     s->threadblock = limits->threadblock;
@@ -98,7 +104,6 @@ PyObject *run_loop(PyTasklet *t, const run_limits *limits)
         s->lane.owner_waits = true;
     if (timed)
         begin_timeout(s, t, limits);
-    set_tempval(t, NULL);
     sl_olane_unlink(&s->lane, &t->base);
     Py_DECREF(t); /* the ring's; the watchdog list has one */
     PyObject *v = switch_to(t, NULL), *interrupted = NULL;
