@@ -43,17 +43,41 @@ void normalize_current_exception(void)
     PyErr_Restore(type, value, tb);
 }
 
+/* When there is no memory: the exception must reach its tasklet in spite of that, and must
+ * not stay behind in the state that it was raised in. */
+static bomb *spare;
+
+static bomb *take_spare(PyObject *type, PyObject *value, PyObject *tb)
+{
+    bomb *b = spare;
+    spare = NULL;
+    PyErr_Clear(); /* of the allocation */
+    if (b) {
+        b->type = Py_XNewRef(type);
+        b->value = Py_XNewRef(value);
+        b->traceback = Py_XNewRef(tb);
+    } else {
+        PyErr_Restore(Py_XNewRef(type), Py_XNewRef(value), Py_XNewRef(tb));
+        PyErr_WriteUnraisable(NULL);
+    }
+    return b;
+}
+
 PyObject *bomb_from_error(void)
 {
     PyObject *type, *value, *tb;
     fetch_normalized(&type, &value, &tb);
     if (tb && value)
         PyException_SetTraceback(value, tb);
-    PyObject *b = (PyObject *)bomb_alloc(type, value, tb);
+    bomb *b = bomb_alloc(type, value, tb);
+    if (!b)
+        b = take_spare(type, value, tb);
+    else if (!spare && !(spare = bomb_alloc(NULL, NULL, NULL)))
+        PyErr_Clear();
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(tb);
-    return b;
+    return (PyObject *)b;
 }
 
 static PyObject *none_to_null(PyObject *o)
@@ -211,6 +235,8 @@ static PyObject *bomb_setstate(PyObject *self, PyObject *state)
 {
     bomb *b = (bomb *)self;
     PyObject *t, *v, *tb;
+    if (!PyTuple_Check(state))
+        return PyErr_Format(PyExc_TypeError, "__setstate__() needs a tuple (type, value, traceback), got %R", state);
     if (!PyArg_ParseTuple(state, "OOO:__setstate__", &t, &v, &tb))
         return NULL;
     Py_XSETREF(b->type, Py_NewRef(t));

@@ -6,6 +6,8 @@ import sys
 import pytest
 import stackless
 
+from support import run_script
+
 
 def test_attributes_default_to_none():
     bomb = stackless.bomb()
@@ -100,3 +102,42 @@ def test_the_traceback_is_the_inner_part():
     with pytest.raises(KeyError) as info:
         stackless.schedule(bomb)
     assert "origin" in [entry.name for entry in info.traceback]
+
+
+@pytest.mark.parametrize("state", [None, 1, [], (1, 2)])
+def test_setstate_of_a_wrong_kind(state):
+    with pytest.raises(TypeError):
+        stackless.bomb().__setstate__(state)
+
+
+def test_an_exception_reaches_main_without_memory():
+    """Whatever allocation fails: what ends a tasklet is raised, and stays in no state for the next one."""
+    pytest.importorskip("_testcapi")
+    run_script("""
+import _testcapi, stackless
+
+def divide():
+    1 / 0
+
+def fails():
+    stackless.tasklet(divide)()
+    stackless.run()
+
+for n in range(3):
+    try:
+        fails()
+    except ZeroDivisionError:
+        pass
+for n in range(1, 60):
+    raised = None
+    try:
+        _testcapi.set_nomemory(n, n + 1)
+        fails()
+    except (ZeroDivisionError, MemoryError) as error:
+        raised = type(error)
+    finally:
+        _testcapi.remove_mem_hooks()
+    assert raised, n
+    stackless.run()
+    assert stackless.getruncount() == 1
+""")
