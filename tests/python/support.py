@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import stackless
@@ -86,6 +87,22 @@ def wait_for(condition, message="condition", patience=PATIENCE, pause=None):
             time.sleep(0.0005)
         else:
             pause()
+
+
+def in_thread(function, *args):
+    """What function returns, or the exception that it raises, in a thread of its own."""
+    out = []
+
+    def body():
+        try:
+            out.append(function(*args))
+        except BaseException as error:
+            out.append(error)
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    wait_for(lambda: not thread.is_alive(), "the thread")
+    return out[0]
 
 
 def single_threaded():

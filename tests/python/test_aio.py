@@ -16,7 +16,7 @@ import pytest
 import stackless
 from stackless import aio, schedule, sleep, tasklet
 
-from support import run_script, wait_for
+from support import in_thread, run_script, wait_for
 
 var = contextvars.ContextVar("var", default="unset")
 
@@ -25,24 +25,8 @@ def go(function, *args):
     return tasklet(function)(*args)
 
 
-def in_thread(function, *args):
-    """What function returns, or the exception that it raises, in a thread of its own."""
-    out = []
-
-    def body():
-        try:
-            out.append(function(*args))
-        except BaseException as error:
-            out.append(error)
-
-    thread = threading.Thread(target=body, daemon=True)
-    thread.start()
-    wait_for(lambda: not thread.is_alive(), "the thread")
-    return out[0]
-
-
 def in_tasklet(function, *args):
-    """The same in a tasklet."""
+    """What function returns, or the exception that it raises, in a tasklet."""
     with stackless.TaskletExecutor() as executor:
         future = executor.submit(function, *args)
         return future.exception() or future.result()

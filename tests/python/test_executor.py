@@ -10,26 +10,11 @@ import pytest
 import stackless
 from stackless import Event, TaskletExecutor, TaskletExit, schedule, sleep, tasklet
 
-from support import PATIENCE, run_script, wait_for
+from support import PATIENCE, in_thread, run_script, wait_for
 
 
 def go(function, *args):
     return tasklet(function)(*args)
-
-
-def in_thread(function):
-    out = []
-
-    def body():
-        try:
-            out.append(function())
-        except BaseException as error:
-            out.append(error)
-
-    thread = threading.Thread(target=body, daemon=True)
-    thread.start()
-    wait_for(lambda: not thread.is_alive(), "the thread")
-    return out[0]
 
 
 def test_submit_and_result():

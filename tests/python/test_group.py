@@ -440,8 +440,8 @@ def test_the_tasklet_of_the_block_is_killed_and_others_fail():
     assert isinstance(out[0], BaseExceptionGroup) and kinds(out[0]) == ["TaskletExit", "ValueError"]
 
 
-def test_no_report_of_a_block_that_is_killed(recwarn):
-    """It raises TaskletExit again, later."""
+def in_stubborn_block():
+    """A block that waits for one that does not end before the event is set; as in_tasklet()."""
     release = Event()
 
     def block():
@@ -450,6 +450,12 @@ def test_no_report_of_a_block_that_is_killed(recwarn):
 
     parent, out = in_tasklet(block)
     schedule()
+    return release, parent, out
+
+
+def test_no_report_of_a_block_that_is_killed(recwarn):
+    """It raises TaskletExit again, later."""
+    release, parent, out = in_stubborn_block()
     parent.kill(pending=True)
     for _ in range(5):
         schedule()
@@ -700,14 +706,7 @@ def test_one_that_does_not_end_is_waited_for():
 
 
 def test_one_that_does_not_end_is_given_up():
-    release = Event()
-
-    def block():
-        with TaskletGroup() as group:
-            group.spawn(stubborn, release)
-
-    parent, out = in_tasklet(block)
-    schedule()
+    release, parent, out = in_stubborn_block()
     for _ in range(12):
         schedule()
         parent.kill(pending=True)

@@ -419,6 +419,19 @@ def test_timeout_in_a_thread():
 # pin, pinned
 
 
+def beside_callers(body):
+    """Run body in a tasklet, and others that make blocking calls."""
+    def others():
+        for _ in range(100):
+            stackless.schedule()
+            time.sleep(0.0002)
+
+    stackless.tasklet(body)()
+    for _ in range(3):
+        stackless.tasklet(others)()
+    stackless.run()
+
+
 def test_a_pinned_tasklet_stays_on_its_thread():
     idents = set()
 
@@ -430,15 +443,7 @@ def test_a_pinned_tasklet_stays_on_its_thread():
             idents.add(threading.get_native_id())
             stackless.schedule()
 
-    def others():
-        for _ in range(200):
-            stackless.schedule()
-            time.sleep(0.0002)
-
-    stackless.tasklet(body)()
-    for _ in range(3):
-        stackless.tasklet(others)()
-    stackless.run()
+    beside_callers(body)
     assert len(idents) == 1
 
 
@@ -457,15 +462,7 @@ def test_the_pinned_block_stays_on_its_thread():
                 per_block.append(len(idents))
             stackless.schedule()
 
-    def others():
-        for _ in range(100):
-            stackless.schedule()
-            time.sleep(0.0002)
-
-    stackless.tasklet(body)()
-    for _ in range(3):
-        stackless.tasklet(others)()
-    stackless.run()
+    beside_callers(body)
     assert per_block == [1] * 5
 
 

@@ -739,9 +739,8 @@ def test_a_kill_in_a_condition_is_not_lost_for_what_is_thrown_after_it():
     assert log == [(stackless.TaskletExit, ValueError, None)] and not waiter.alive
 
 
-def test_who_is_killed_in_a_condition_and_waits_for_the_lock_has_swallowed_nothing():
-    condition = Condition(Lock())
-
+def waits_while_we_hold(condition):
+    """A tasklet that waits in condition, whose lock we take meanwhile."""
     def wait():
         with condition:
             condition.wait()
@@ -749,6 +748,12 @@ def test_who_is_killed_in_a_condition_and_waits_for_the_lock_has_swallowed_nothi
     waiter = go(wait)
     schedule()
     condition.acquire()
+    return waiter
+
+
+def test_who_is_killed_in_a_condition_and_waits_for_the_lock_has_swallowed_nothing():
+    condition = Condition(Lock())
+    waiter = waits_while_we_hold(condition)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         waiter.kill()
@@ -764,14 +769,7 @@ def test_who_is_killed_in_a_condition_and_waits_for_the_lock_has_swallowed_nothi
 @pytest.mark.limit(10)
 def test_who_cannot_come_back_gives_up():
     condition = Condition(RLock())
-
-    def wait():
-        with condition:
-            condition.wait()
-
-    waiter = go(wait)
-    schedule()
-    condition.acquire()
+    waiter = waits_while_we_hold(condition)
     for _ in range(20):
         if waiter.alive:
             waiter.throw(stackless.TaskletExit, pending=True)

@@ -693,18 +693,23 @@ def test_a_trace_function_goes_on():
     assert interrupted == plain
 
 
-def test_a_trace_function_set_from_outside():
+def traced_body():
+    """A function, a trace function, and the list where that notes the events of the first."""
     def body():
         for _ in range(200):
             pass
-
-    events = []
 
     def tracer(frame, event, arg):
         if frame.f_code is body.__code__:
             events.append(event)
         return tracer
 
+    events = []
+    return body, events, tracer
+
+
+def test_a_trace_function_set_from_outside():
+    body, events, tracer = traced_body()
     t = stackless.tasklet(body)()
     t.trace_function = tracer
     assert run_to_the_end(20) > 5
@@ -714,17 +719,7 @@ def test_a_trace_function_set_from_outside():
 
 def test_threading_settrace():
     """As coverage tools and debuggers install themselves."""
-    def body():
-        for _ in range(200):
-            pass
-
-    events = []
-
-    def tracer(frame, event, arg):
-        if frame.f_code is body.__code__:
-            events.append(event)
-        return tracer
-
+    body, events, tracer = traced_body()
     old = threading.gettrace()
     threading.settrace(tracer)
     try:
