@@ -105,6 +105,13 @@ def in_thread(function, *args):
     return out[0]
 
 
+def in_tasklet(function, *args):
+    """What function returns, or the exception that it raises, in a tasklet."""
+    with stackless.TaskletExecutor() as executor:
+        future = executor.submit(function, *args)
+        return future.exception() or future.result()
+
+
 def single_threaded():
     """Whether this process was told to run tasklets on one OS thread only."""
     return os.environ.get("STACKLESS_THREADS", "").strip() == "1"

@@ -81,7 +81,7 @@ COVERED = {
     "10": "trace: of_the_current_tasklet_it_is_that_of_sys, swapped_at_each_switch, of_a_tasklet_that_runs_in_another_thread",
     "10.1": "callbacks: each_switch, exception_is_printed_and_ignored, must_not_switch",
     "10.2": "callbacks: operations, before_the_checks",
-    "11": "lifetime: dropping_a_started_tasklet_kills_it; conformance: one_that_refuses_to_die_is_flagged; survival: interpreter_exit",
+    "11": "lifetime: dropping_a_started_tasklet_kills_it; conformance: one_that_refuses_to_die_is_flagged; exit: interpreter_exit",
     "12": "pickle: wire_format, started, channel_wire_format, bomb, module",
     "14": "context: set_context_before_the_start, context_run, context_id_is_the_identity_of_the_context",
     "15": "tasklet: the_whole_recursion_limit_is_available; conformance: switching_during_an_import",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Where exceptions go: TaskletExit, ordinary ones, SystemExit, the error handler, the per-tasklet exception state.
 
-Deadlock errors are in test_deadlock.py; KeyboardInterrupt in test_survival.py.
+Deadlock errors are in test_deadlock.py; KeyboardInterrupt in test_exit.py.
 """
 
 import builtins

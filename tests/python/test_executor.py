@@ -8,7 +8,7 @@ import time
 
 import pytest
 import stackless
-from stackless import Event, TaskletExecutor, TaskletExit, schedule, sleep, tasklet
+from stackless import Event, TaskletExecutor, schedule, sleep, tasklet
 
 from support import PATIENCE, in_thread, run_script, wait_for
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Who keeps a tasklet alive, what happens when nobody does, and that nothing leaks.
 
-Interpreter exit is in test_survival.py. Not covered: the death of a thread.
+Interpreter exit is in test_exit.py. Not covered: the death of a thread.
 """
 
 import gc
