@@ -128,7 +128,7 @@ def work(me, local, lock, permits, workers):
     finally:
         give_back()
 
-while time.monotonic() < end:
+while goes_on():
     rng = random.Random(seed + rounds)
     permits = rng.randrange(1, 4)
     kind = rng.randrange(4)
@@ -218,7 +218,7 @@ def consume(me, local, queue, numbers):
 from itertools import count
 from queue import Empty, Full
 
-while time.monotonic() < end:
+while goes_on():
     rng = random.Random(seed + rounds)
     queue = rng.choice((stackless.Queue, stackless.LifoQueue, stackless.PriorityQueue))(rng.randrange(5))
     numbers, everybody = count(), []
@@ -315,7 +315,7 @@ def wait(me, local, condition, store, event):
         except Thrown:
             pass
 
-while time.monotonic() < end:
+while goes_on():
     rng = random.Random(seed + rounds)
     condition = stackless.Condition(rng.choice((stackless.Lock, stackless.RLock))())
     event, store, everybody = stackless.Event(), [0, 0], []
@@ -375,7 +375,7 @@ def leaves(error):
         return [leaf for one in error.exceptions for leaf in leaves(one)]
     return [error]
 
-while time.monotonic() < end:
+while goes_on():
     rng = random.Random(seed + rounds)
     raised, tasks, results = [], [], []
     def boom():
@@ -455,7 +455,7 @@ import asyncio
 from concurrent.futures import CancelledError
 from stackless import aio
 
-while time.monotonic() < end:
+while goes_on():
     rng = random.Random(seed + rounds)
     inside = []                         # of functions and coroutines, while they run
     channel, main = stackless.channel(), stackless.getmain()
