@@ -12,6 +12,7 @@ import signal
 
 import pytest
 import stackless
+from stackless import socket
 
 import support
 
@@ -131,3 +132,33 @@ def many_threads():
 def mode(request):
     """The environment of a child interpreter, in both modes."""
     return {"STACKLESS_THREADS": request.param}
+
+
+@pytest.fixture
+def sockets():
+    """Closes in the end whatever a test passes to it."""
+    opened = []
+
+    def keep(*some):
+        opened.extend(some)
+        return some[0] if len(some) == 1 else some
+
+    yield keep
+    for one in opened:
+        one.close()
+    stackless.run()
+
+
+@pytest.fixture
+def pair(sockets):
+    """Two connected stackless.sockets."""
+    return sockets(*socket.socketpair())
+
+
+@pytest.fixture(params=["inet", "unix"])
+def listener(request, sockets, tmp_path):
+    """A stackless.socket that listens, of each family."""
+    one = sockets(socket.socket(socket.AF_INET if request.param == "inet" else socket.AF_UNIX))
+    one.bind(("127.0.0.1", 0) if request.param == "inet" else str(tmp_path / "listener"))
+    one.listen(128)
+    return one

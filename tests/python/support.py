@@ -13,6 +13,7 @@ import threading
 import time
 
 import stackless
+from stackless import socket
 
 PATIENCE = 30.0  # seconds; how long polls wait before they call a test failed
 
@@ -110,6 +111,39 @@ def in_tasklet(function, *args):
     with stackless.TaskletExecutor() as executor:
         future = executor.submit(function, *args)
         return future.exception() or future.result()
+
+
+def connected(listener):
+    """A socket of ours that has been connected to it."""
+    client = socket.socket(listener.family)
+    client.connect(listener.getsockname())
+    return client
+
+
+def wait_for_io_waiters(count):
+    """Lets the others run until that many tasklets wait for descriptors."""
+    wait_for(lambda: stackless.stats()["io_waiters"] == count, f"{count} waiters", pause=stackless.schedule)
+
+
+def failing(results, function, *args):
+    """For a tasklet of its own: notes what the call raises, or what it returns."""
+    try:
+        results.append(function(*args))
+    except Exception as error:
+        results.append(error)
+
+
+def fill(sock):
+    """Sends until nothing more fits; how much went in."""
+    total, timeout = 0, sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        while True:
+            total += sock.send(bytes(65536))
+    except BlockingIOError:
+        return total
+    finally:
+        sock.settimeout(timeout)
 
 
 def single_threaded():
