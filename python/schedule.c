@@ -49,16 +49,17 @@ bool trapped(PyTasklet *t)
 
 /* ---- entering ---- */
 
+/* NULL with an exception, or in the lane: unless what a finalizer did on landing has blocked. */
 static PyTasklet *rejoin(PyTasklet *t)
 {
     scheduler *s = scheduler_of(t);
-    sl_oworker *w = sl_rejoin(sl_self(), &t->base);
+    bool hosts = sl_rejoin(sl_self(), &t->base)->lane != NULL;
     after_landing(s);
     if (t->tempval && is_bomb(t->tempval)) {
         take_tempval(t);
         return NULL;
     }
-    if (!w->lane) {
+    if (!hosts) {
         PyErr_SetString(PyExc_RuntimeError, "the interpreter exits while another tasklet keeps the lane");
         return NULL;
     }
@@ -78,8 +79,9 @@ PyTasklet *enter_slow(PyTasklet *t)
                         "cannot switch here: a signal handler or finalizer runs while its tasklet waits");
         return NULL;
     }
-    if (!w->lane)
-        return rejoin(t);
+    while (!sl_self()->lane)
+        if (!rejoin(t))
+            return NULL;
     if (!t->tempval || !is_bomb(t->tempval))
         return t;
     take_tempval(t);

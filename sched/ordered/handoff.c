@@ -121,6 +121,8 @@ bool sl_olane_seize(sl_olane *lane, sl_oworker *w, bool waited)
     if (h == lane->owner && t->home != h)
         lane->shy_until = sl_now() + SHY_FOR;
     sl_store_relaxed(&lane->strays, sl_load_relaxed(&lane->strays) + 1);
+    /* What has been seen of `t` (seen_turn, computes, a slice) is not the next one's. */
+    sl_store_relaxed(&lane->turn, sl_load_relaxed(&lane->turn) + 1);
     h->lane = NULL;
     host(lane, w);
     pool->handoffs++;

@@ -134,7 +134,7 @@ enum {
 struct sl_olane {
     sl_otasklet *current; /* ring head: who runs, or runs next; NULL when the ring is empty */
     sl_atomic count;     /* ring members; written under the guard, monitor reads */
-    sl_atomic turn;      /* switches so far; written by the host, monitor reads */
+    sl_atomic turn;      /* switches and handoffs so far, no two tasklets run in one; written by the host, monitor reads */
     sl_atomic host;      /* sl_oworker *; written under the guard, monitor reads */
     sl_atomic idle;      /* sl_oworker *: the host sleeps for want of work; see "lost" above */
     sl_atomic attention; /* bits; set by the monitor, taken by the host */

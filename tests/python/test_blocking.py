@@ -386,3 +386,69 @@ def test_all_threads_blocked_warns_once_and_goes_on():
     assert done.status == 0, str(done)
     assert done.stdout == "end [0, 1, 2]\n"
     assert "STACKLESS_THREADS" not in done.stderr, "one warning is enough"
+
+
+# --- finalizers that block in the middle of a switch ---
+
+
+class Blocks:
+    """Blocks on its way out, until another tasklet has had a turn."""
+
+    def __init__(self, gate, seen):
+        self.gate, self.seen = gate, seen
+
+    def __del__(self):
+        self.seen.append((stackless.getcurrent(), self.gate.wait(PATIENCE)))
+
+
+def test_what_a_tempval_held_blocks():
+    gate, seen, ends = threading.Event(), [], []
+
+    def leaves():
+        stackless.getcurrent().tempval = Blocks(gate, seen)
+        stackless.schedule()
+        ends.append("left")
+
+    def opens():
+        gate.set()
+        ends.append("opened")
+
+    first = stackless.tasklet(leaves)()
+    stackless.tasklet(opens)()
+    stackless.run()
+    assert seen == [(first, True)]
+    assert ends == ["opened", "left"]
+
+
+def test_what_an_ended_tasklet_held_blocks_as_another_comes_back():
+    class Holds(stackless.tasklet):
+        pass
+
+    woken, gate, seen, steps = threading.Event(), threading.Event(), [], []
+
+    def comes_back():
+        steps.append(woken.wait(PATIENCE))  # not before `others` runs: the lane is with that one
+        while "ready" not in steps:
+            pass
+        stackless.schedule()  # comes in at the end of the queue, after `holds`
+        steps.append("back")
+
+    def others():
+        woken.set()
+        while True not in steps:
+            pass
+        holds = Holds(steps.append)
+        holds.held = Blocks(gate, seen)
+        holds("ended")
+        del holds
+        steps.append("ready")
+        while back.next is None:  # not in the ring yet
+            pass
+        stackless.schedule()
+        gate.set()
+
+    back = stackless.tasklet(comes_back)()
+    stackless.tasklet(others)()
+    stackless.run()
+    assert seen == [(back, True)]
+    assert steps == [True, "ready", "ended", "back"]

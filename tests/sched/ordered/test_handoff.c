@@ -3,6 +3,7 @@
  * Blocking calls: what is blocked is released only by tasklets that would not
  * run without a handoff, so a missing one makes this hang.
  */
+#include "../../../sched/ordered/lane.h"
 #include "check.h"
 
 static sl_ordered *native;
@@ -226,6 +227,61 @@ static void one_at_a_time(void)
     }
 }
 
+/* ---- what the monitor saw is about one tasklet ---- */
+
+static bool is_away(sl_oworker *w, sl_carrier *c)
+{
+    return w && c;
+}
+
+static bool sleeps_in_os;
+
+static bool is_blocked(sl_oworker *w, bool free)
+{
+    return w && (sleeps_in_os || free);
+}
+
+/* Two spares have been asked to take the lane from a tasklet that was found away, and
+ * computing.  The next one, which the first of them runs, was not looked at. */
+static void not_the_next_one(void)
+{
+    static const sl_env env = {.away = is_away, .blocked = is_blocked};
+    static sl_opool pool;
+    static sl_olane lane;
+    static sl_oworker workers[3];
+    static sl_otasklet tasklets[3];
+    for (int i = 0; i < 3; i++) {
+        sl_oworker_init(&workers[i], &pool, i);
+        workers[i].native.lane = &lane;
+    }
+    CHECK_EQ(sl_olane_init(&lane, &env, NULL, &workers[0]), 0);
+    CHECK_EQ(sl_opool_init(&pool, &lane, &workers[0], 3), 0);
+    sl_store_relaxed(&lane.watched, 1); /* no monitor: this is */
+    for (int i = 0; i < 3; i++)
+        sl_olane_append(&lane, &tasklets[i]);
+    workers[0].current = &tasklets[0];
+    sl_store_relaxed(&pool.seen_turn, sl_load_relaxed(&lane.turn));
+    sl_store_relaxed(&pool.computes, sl_load_relaxed(&lane.turn) + 1);
+    sl_store_relaxed32(&workers[1].asked, 1);
+    sl_store_relaxed32(&workers[2].asked, 1);
+
+    CHECK(sl_olane_seize(&lane, &workers[1], true));
+    CHECK_EQ(tasklets[0].place, SL_STRAY);
+    workers[1].current = lane.current;
+    sleeps_in_os = true; /* for a moment */
+    CHECK(!sl_olane_seize(&lane, &workers[2], true));
+
+    sleeps_in_os = false; /* found away by all looks, it waits for the guard */
+    sl_store_relaxed(&pool.seen_turn, sl_load_relaxed(&lane.turn));
+    sl_store_relaxed32(&workers[2].asked, 1);
+    CHECK(!sl_olane_seize(&lane, &workers[2], true));
+    CHECK(sl_olane_host(&lane) == &workers[1]);
+    CHECK_EQ(tasklets[1].place, SL_IN_RING);
+    CHECK_EQ(pool.handoffs, 1);
+    sl_olane_free(&lane);
+    free(pool.workers);
+}
+
 static void beside_one(void) { others_run_beside(1); }
 static void beside_seven(void) { others_run_beside(7); }
 static void two_of_two_blocked(void) { progress_when_one_returns(2); }
@@ -242,5 +298,6 @@ int main(void)
     RUN(six_of_six_blocked);
     RUN(one_thread);
     RUN(one_at_a_time);
+    RUN(not_the_next_one);
     return 0;
 }
