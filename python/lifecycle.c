@@ -120,9 +120,27 @@ static void abandon_tasklet(PyTasklet *t)
     t->wait = NULL;
 }
 
+/* It forked in a schedule callback, on its way into a wait: nobody is left to end that,
+ * and if it has a timeout that is over. */
+static void recall(PyTasklet *t)
+{
+    pywait *w = t->wait;
+    bool timed = w && sl_timer_armed(&w->timer);
+    if (!unblock(t))
+        return;
+    if (timed) {
+        w->timed_out = true;
+        return;
+    }
+    PyErr_SetString(PyExc_RuntimeError, "Deadlock: the last runnable tasklet cannot be blocked.");
+    t->tempval = bomb_from_error(); /* what was there belongs to nobody, and finalizers must not run here */
+}
+
 static void abandon(scheduler *s, PyTasklet *survivor)
 {
     sl_olane *lane = &s->lane;
+    if (survivor && scheduler_of(survivor) == s)
+        recall(survivor);
     for (sl_carrier *c = lane->busy; c; c = c->next) {
         PyTasklet *t = c->tasklet ? tasklet_of(c->tasklet) : NULL;
         if (t && t != survivor)
@@ -151,7 +169,8 @@ static void abandon(scheduler *s, PyTasklet *survivor)
     s->parked = s->closing = false;
     s->corpses = NULL;
     s->told = NULL; /* the reference is lost, it may be anyone's */
-    s->in_callback = 0;
+    if (!survivor || !callback_runs(survivor)) /* else it returns there */
+        s->in_callback = 0;
 }
 
 /* `t` is all there is: it becomes the main tasklet of its scheduler, on the
@@ -258,7 +277,8 @@ static int status_of_exit(void)
     PyErr_NormalizeException(&type, &value, &tb);
     PyObject *code = value ? PyObject_GetAttrString(value, "code") : NULL;
     if (code && PyLong_Check(code)) {
-        status = (int)PyLong_AsLong(code);
+        status = (int)PyLong_AsLong(code); /* -1 if it is too large */
+        PyErr_Clear();
     } else if (code && code != Py_None) {
         PySys_FormatStderr("%S\n", code);
         status = 1;

@@ -541,3 +541,40 @@ def test_until_the_end(mode):
         print("fine")
         """, env=mode)
     assert done.lines == ["fine"]
+
+
+@pytest.mark.parametrize("which, operation, child, parent", [
+    ("schedule", "channel.receive()", "Deadlock", "sent"),
+    ("schedule", "stackless.select([channel])[1]", "Deadlock", "sent"),
+    ("schedule", "stackless.sleep(0.001)", "None", "None"),
+    ("schedule", "stackless.schedule(1)", "1", "1"),
+    ("channel", "channel.receive()", "Deadlock", "sent"),
+])
+def test_a_child_forked_in_a_callback_goes_on(which, operation, child, parent):
+    """It is out of what it was on its way into, and is in no callback any more once that returns."""
+    done = run_script(f"""
+import os, stackless, warnings
+
+warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork()
+channel, pids = stackless.channel(), []
+
+def callback(*args):
+    if not pids:
+        pids.append(os.fork())
+        if pids[0]:
+            assert os.waitpid(pids[0], 0)[1] == 0
+
+stackless.tasklet(channel.send)("sent")
+stackless.set_{which}_callback(callback)
+try:
+    result = {operation}
+except RuntimeError as error:
+    result = str(error).partition(":")[0]
+stackless.set_{which}_callback(None)
+other = stackless.channel()
+stackless.tasklet(other.send)("works")
+print(result, other.receive(), channel.balance if not pids[0] else "", flush=True)
+if pids[0] == 0:
+    os._exit(0)
+""")
+    assert done.stdout.split("\n")[:2] == [f"{child} works 0", f"{parent} works "]
