@@ -290,7 +290,8 @@ unsigned sl_fire_timers(sl_pool *pool, int64_t now);
  * goes on to the next timer. */
 unsigned sl_fire_due(sl_pool *pool);
 int64_t sl_earliest(sl_pool *pool);
-void sl_sleep_as_poller(sl_worker *w, int64_t deadline);
+/* Until `deadline`, unless there is a timer before `earliest`, the next one when that was chosen. */
+void sl_sleep_as_poller(sl_worker *w, int64_t earliest, int64_t deadline);
 /* Looks at descriptors without waiting. */
 unsigned sl_poll_now(sl_pool *pool);
 

@@ -326,11 +326,11 @@ static bool timer_due(sl_pool *pool)
 /* A timer is due and all lanes are busy: look again so often, nanoseconds. */
 static const int64_t OVERDUE_LOOK = 1000 * 1000;
 
-/* Lock held.  Until when `w`, without a lane, may sleep as the poller: its
- * hosts see to a timer that is due while no lane rests. */
-static int64_t poll_deadline(sl_pool *pool)
+/* Lock held.  Until when a worker without a lane may sleep as the poller, `earliest`
+ * being the next timer: one that is due while no lane rests is seen to by the hosts. */
+static int64_t poll_deadline(sl_pool *pool, int64_t earliest)
 {
-    int64_t earliest = sl_earliest(pool), now;
+    int64_t now;
     if (earliest == SL_NEVER || earliest > (now = sl_now()))
         return earliest;
     for (uintptr_t i = 0; i < sl_load_relaxed(&pool->nlanes); i++)
@@ -377,9 +377,9 @@ static void sleep_without_lane(sl_worker *w, bool leads)
         return;
     }
     sl_lock_take(&pool->lock);
-    int64_t until = poll_deadline(pool);
+    int64_t earliest = sl_earliest(pool), until = poll_deadline(pool, earliest);
     sl_lock_drop(&pool->lock);
-    sl_sleep_as_poller(w, until);
+    sl_sleep_as_poller(w, earliest, until);
 }
 
 /* Gives up the lane, if there is one, and everything else that others may take

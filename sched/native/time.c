@@ -167,12 +167,12 @@ unsigned sl_poll_now(sl_pool *pool)
     return (unsigned)n;
 }
 
-void sl_sleep_as_poller(sl_worker *w, int64_t deadline)
+void sl_sleep_as_poller(sl_worker *w, int64_t earliest, int64_t deadline)
 {
     sl_pool *pool = w->pool;
     sl_store_relaxed(&pool->poll_until, (uintptr_t)deadline);
     sl_fence();
-    if (sl_earliest(pool) < deadline)
+    if (sl_earliest(pool) < earliest) /* not `deadline`: what is overdue would keep us from sleeping at all */
         return;
     if (!w->polls) {
         sl_park(&w->parker, deadline);

@@ -75,8 +75,55 @@ static void wants_from_before(void)
     CHECK_EQ(sl_channel_destroy(from), 0);
 }
 
+/* ---- a timer is overdue, and the only lane is busy ---- */
+
+static sl_atomic32 computes, ends;
+
+static void keeps_its_lane(void *unused)
+{
+    (void)unused;
+    sl_store_release32(&computes, 1);
+    while (!sl_load_acquire32(&ends))
+        sched_yield();
+}
+
+static void not_now(sl_timer *timer)
+{
+    (void)timer;
+}
+
+/* Whoever is the poller then has nothing to do, and looks again a millisecond later, not at once. */
+static void overdue(void)
+{
+    static sl_worker idler;
+    sl_timer timer = {.fire = not_now};
+    sl_pool_config config = {.lanes = 1, .threads = 1};
+    enum { SLEEPS = 50 };
+    CHECK_EQ(sl_pool_create(&pool, &config), 0);
+    CHECK_EQ(sl_go(pool, NULL, keeps_its_lane, NULL), 0);
+    while (!sl_load_acquire32(&computes))
+        sched_yield();
+    sl_lane *lane = pool->lanes[0];
+    sl_lock_take(&lane->timer_lock);
+    int64_t begun = sl_now();
+    CHECK_EQ(sl_timers_add(&lane->timers, &timer, begun), 0);
+    sl_lock_drop(&lane->timer_lock);
+    idler.pool = pool;
+    sl_parker_init(&idler.parker);
+    for (int i = 0; i < SLEEPS; i++)
+        CHECK(sl_go_idle(&idler));
+    CHECK(sl_now() - begun >= SLEEPS * INT64_C(1000000));
+    sl_lock_take(&lane->timer_lock);
+    sl_timers_remove(&lane->timers, &timer);
+    sl_lock_drop(&lane->timer_lock);
+    sl_store_release32(&ends, 1);
+    CHECK_EQ(sl_pool_wait(pool), 0);
+    CHECK_EQ(sl_pool_destroy(pool), 0);
+}
+
 int main(void)
 {
     RUN(wants_from_before);
+    RUN(overdue);
     return 0;
 }
