@@ -41,7 +41,7 @@ static int side_of(int dir)
 
 static select_arm *first_arm(const PyChannel *c, int dir)
 {
-    sl_waiter *w = c->arms[side_of(-dir)].head;
+    sl_waiter *w = sl_waiters_first(&c->arms[side_of(-dir)]);
     return w ? container(select_arm, waiter, w) : NULL;
 }
 

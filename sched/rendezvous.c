@@ -9,7 +9,7 @@
 sl_waiter *sl_waiters_win(sl_waiters *q)
 {
     sl_waiter *w;
-    while ((w = q->head) != NULL) {
+    while ((w = sl_waiters_first(q)) != NULL) {
         sl_waiters_leave(q, w);
         /* Full: what the winner writes to the frame comes after it, and the owner
          * of a lost one sees `linked` under the lock. */
@@ -22,7 +22,7 @@ sl_waiter *sl_waiters_win(sl_waiters *q)
 size_t sl_waiters_count(const sl_waiters *q)
 {
     size_t n = 0;
-    for (const sl_waiter *w = q->head; w; w = w->next)
+    for (const sl_waiter *w = sl_waiters_first(q); w; w = w->next)
         n += sl_load_relaxed(w->claim) == 0;
     return n;
 }
@@ -49,7 +49,7 @@ static void take(sl_meet *m, void *value)
 int sl_meet_send(sl_meet *m, const void *value, sl_waiter **wake)
 {
     *wake = NULL;
-    if (m->closed)
+    if (sl_load_relaxed32(&m->closed))
         return SL_ECLOSED;
     sl_waiter *w = sl_waiters_win(&m->waiters[SL_RECEIVERS]);
     if (w) { /* I1: the ring is empty, so this is the next element */
@@ -70,7 +70,7 @@ int sl_meet_receive(sl_meet *m, void *value, sl_waiter **wake)
     *wake = NULL;
     if (m->count) {
         take(m, value);
-        sl_waiter *w = m->waiters[SL_SENDERS].head ? sl_waiters_win(&m->waiters[SL_SENDERS]) : NULL;
+        sl_waiter *w = sl_waiters_first(&m->waiters[SL_SENDERS]) ? sl_waiters_win(&m->waiters[SL_SENDERS]) : NULL;
         if (w) { /* I2: somebody waits, so the ring was full */
             put(m, w->value);
             w->status = 0;
@@ -87,13 +87,13 @@ int sl_meet_receive(sl_meet *m, void *value, sl_waiter **wake)
         *wake = w;
         return 0;
     }
-    return m->closed ? SL_ECLOSED : SL_EAGAIN;
+    return sl_load_relaxed32(&m->closed) ? SL_ECLOSED : SL_EAGAIN;
 }
 
 sl_waiter *sl_meet_close(sl_meet *m)
 {
     sl_waiter *all = NULL, **end = &all, *w;
-    m->closed = true;
+    sl_store_relaxed32(&m->closed, 1);
     for (int side = 0; side < 2; side++) {
         while ((w = sl_waiters_win(&m->waiters[side])) != NULL) {
             w->status = SL_ECLOSED;

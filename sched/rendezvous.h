@@ -47,8 +47,14 @@ struct sl_waiter {
 };
 
 typedef struct sl_waiters {
-    sl_waiter *head, *tail;
+    sl_atomic head;  /* sl_waiter *.  Stored under the lock, relaxed: without it a hint that somebody may wait */
+    sl_waiter *tail; /* the lock */
 } sl_waiters;
+
+static inline sl_waiter *sl_waiters_first(const sl_waiters *q)
+{
+    return (sl_waiter *)sl_load_ptr(&q->head);
+}
 
 /* The two sides, also as indexes. */
 enum { SL_RECEIVERS = 0, SL_SENDERS = 1 };
@@ -60,7 +66,7 @@ typedef struct sl_meet {
     size_t first;    /* index of the oldest */
     unsigned char *ring; /* capacity * size bytes, the caller's */
     sl_waiters waiters[2];
-    bool closed;
+    sl_atomic32 closed; /* like a head: stored under the lock, a hint without it */
 } sl_meet;
 
 static inline void sl_meet_init(sl_meet *m, size_t size, size_t capacity, void *ring)
@@ -100,7 +106,10 @@ static inline void sl_waiters_join(sl_waiters *q, sl_waiter *w)
     w->linked = true;
     w->next = NULL;
     w->prev = q->tail;
-    *(q->tail ? &q->tail->next : &q->head) = w;
+    if (q->tail)
+        q->tail->next = w;
+    else
+        sl_store_ptr(&q->head, w);
     q->tail = w;
 }
 
@@ -109,7 +118,10 @@ static inline void sl_waiters_leave(sl_waiters *q, sl_waiter *w)
 {
     if (!w->linked)
         return;
-    *(w->prev ? &w->prev->next : &q->head) = w->next;
+    if (w->prev)
+        w->prev->next = w->next;
+    else
+        sl_store_ptr(&q->head, w->next);
     *(w->next ? &w->next->prev : &q->tail) = w->prev;
     w->linked = false;
 }

@@ -71,9 +71,11 @@ static void describe(const sl_wait *w, char *text, size_t size)
 
 __attribute__((noinline)) int sl_channel_wait(sl_channel *c, int side, void *value, int64_t deadline)
 {
-    channel_wait here = {.where = c->where, .side = side};
+    channel_wait here; /* without an initializer, which would clear all of it */
     sl_wait *wait = &here.wait;
     sl_waiter w;
+    here.where = c->where;
+    here.side = side;
     sl_wait_init(wait, NULL, c);
     wait->describe = describe;
     sl_waiter_init(&w, wait, value);

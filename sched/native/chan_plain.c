@@ -108,7 +108,7 @@ static int poll(sl_channel *c, int side, void *value, bool stays, sl_waiter **wa
 static int op_close(sl_channel *c)
 {
     sl_spin_take(&c->lock);
-    bool was = c->meet.closed;
+    bool was = sl_load_relaxed32(&c->meet.closed);
     sl_waiter *all = was ? NULL : sl_meet_close(&c->meet);
     sl_spin_drop(&c->lock);
     sl_channel_resume(all);
@@ -126,7 +126,7 @@ static size_t length(sl_channel *c)
 static bool closed(sl_channel *c)
 {
     sl_spin_take(&c->lock);
-    bool is = c->meet.closed;
+    bool is = sl_load_relaxed32(&c->meet.closed);
     sl_spin_drop(&c->lock);
     return is;
 }

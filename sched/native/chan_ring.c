@@ -164,7 +164,7 @@ static inline int act(ring_channel *r, int side, void *value)
 
 static inline uintptr_t flag_for(const sl_waiters *q)
 {
-    return q->head ? WAITS : 0;
+    return sl_waiters_first(q) ? WAITS : 0;
 }
 
 static inline void set_tail(ring_channel *r, uintptr_t t)

@@ -2,7 +2,8 @@
  *
  * select: exactly one of several channel operations, over any mix of forms.
  *
- *   1  try each case once, in a random order, without holding anything;
+ *   1  try each case once, in a random order, without holding anything; a rendezvous at
+ *      which nobody seems to be is left for 2;
  *   2  lock all channels, in the order of their addresses, and try each again;
  *      from there on nobody does anything for a case that was not ready
  *      without the lock (sl_channel_ops.poll);
@@ -119,13 +120,21 @@ static void unlock_all(void *state)
         sl_spin_drop(&arms[i].lock->lock);
 }
 
+/* A rendezvous at which nobody waits.  Without the lock only a hint, which saves taking it:
+ * what has come meanwhile is found in step 2.  A close counts as somebody, so that it has
+ * the same chance as the other cases. */
+static bool seems_empty(const sl_channel *c, int side)
+{
+    return c->meet.capacity == 0 && !sl_waiters_first(&c->meet.waiters[!side]) && !sl_load_relaxed32(&c->meet.closed);
+}
+
 /* Step 1.  The case done, or SL_EAGAIN. */
 static int try_each(select_state *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         size_t at = s->arms[i].turn;
         sl_case *k = &s->cases[at];
-        if (!k->channel)
+        if (!k->channel || seems_empty(k->channel, side_of(k)))
             continue;
         int r = k->channel->ops->try_op[side_of(k)](k->channel, k->value);
         if (r == SL_EAGAIN)
@@ -142,7 +151,7 @@ static int poll_each(select_state *s, bool stays, sl_waiter **wake)
     for (size_t i = 0; i < s->n; i++) {
         size_t at = s->arms[i].turn;
         sl_case *k = &s->cases[at];
-        if (!k->channel)
+        if (!k->channel || seems_empty(k->channel, side_of(k)))
             continue;
         int r = k->channel->ops->poll(k->channel, side_of(k), k->value, stays, wake);
         if (r == SL_EAGAIN)
@@ -241,7 +250,10 @@ int sl_select(sl_case *cases, size_t n, int64_t deadline)
             return SL_EINVAL;
     if (!sl_wait_begin())
         return SL_ENOTASKLET;
-    select_state s = {.cases = cases, .arms = few, .n = n};
+    select_state s; /* without an initializer, which would clear the wait too */
+    s.cases = cases;
+    s.arms = few;
+    s.n = n;
     if (n > SMALL && !(s.arms = malloc(n * sizeof *s.arms)))
         return SL_ENOMEM;
     int r = select_with(&s, deadline);

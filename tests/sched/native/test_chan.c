@@ -391,6 +391,27 @@ static void other_threads(const form *f)
     unmake(o.c);
 }
 
+/* A select between a closed channel and one that always has something comes to both. */
+static void closed_has_its_turn(const form *f)
+{
+    static const form one = {SL_CHANNEL_PLAIN, 1, "one"};
+    sl_channel *gone = make(f, 8), *full = make(&one, 8);
+    uint64_t v = 0;
+    unsigned chosen[2] = {0, 0};
+    CHECK_EQ(sl_channel_close(gone), 0);
+    for (int i = 0; i < 200; i++) {
+        sl_case cases[2] = {{.channel = gone, .value = &v}, {.channel = full, .value = &v}};
+        sl_try_send(full, &v);
+        int k = sl_select(cases, 2, SL_FOREVER);
+        CHECK(k == 0 || k == 1);
+        CHECK_EQ(cases[k].status, k == 0 ? SL_ECLOSED : 0);
+        chosen[k]++;
+    }
+    CHECK(chosen[0] > 0 && chosen[1] > 0);
+    unmake(gone);
+    unmake(full);
+}
+
 int main(void)
 {
     EACH_FORM(in_order);
@@ -405,5 +426,6 @@ int main(void)
     EACH_FORM(many_to_many_sizes);
     EACH_FORM(misuse);
     EACH_FORM(other_threads);
+    EACH_FORM(closed_has_its_turn);
     return 0;
 }
