@@ -71,6 +71,7 @@ SL_API int sl_pool_wait(sl_pool *pool);
 /* Cancels every tasklet, waits for all to end, frees everything.  Waiting
  * tasklets return SL_ECANCELLED; those in blocking calls are waited for.
  * Threads that are in sl_pool_wait() or sl_join() return first; handles need not be dropped.
+ * All other calls on the pool, and on what belongs to it, must have returned.
  * SL_EDEADLK from one of the pool's own tasklets. */
 SL_API int sl_pool_destroy(sl_pool *pool);
 /* Changes the number of lanes while tasklets run: 1 to 1024, and not more than

@@ -59,6 +59,8 @@ int sl_blocking_end(void)
         sl_store_relaxed32(&lane->attention, 1); /* pinned work may have come */
     }
     sl_lock_drop(&pool->lock);
+    if (lane)
+        sl_rouse_monitor(pool);
     if (lane && pool->places)
         sl_worker_place(w);
     if (!lane)

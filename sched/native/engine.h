@@ -86,7 +86,7 @@ struct sl_tasklet {
 /* Whom a thief tries, nearest first: those of level k are lane[ends[k - 1]] up to
  * lane[ends[k]], and equally far. */
 typedef struct sl_victims {
-    unsigned lanes;  /* of the pool, when this was made; 0: never */
+    unsigned lanes;  /* that the pool had made when this was; 0: none */
     unsigned levels;
     uint16_t ends[SL_PLACES_FAR];
     uint16_t lane[SL_LANES_MAX];
@@ -164,7 +164,8 @@ struct sl_pool {
     sl_lock lock;
     sl_lane **lanes;              /* [max_lanes], written before nlanes grows */
     sl_atomic nlanes;             /* those in use, from the first; stored under the lock */
-    sl_atomic made;               /* how many there have ever been: retired ones may hold timers */
+    sl_atomic made;               /* how many there have ever been: retired ones may hold timers, and work while
+                                     their last host computes */
     unsigned retiring;            /* locked: retired, and still with a host */
     unsigned lanes_wanted;        /* locked: by configuration or resize ... */
     unsigned lanes_kept;          /* locked: ... and how many of them computing tasklets keep (monitor.c) */
@@ -244,7 +245,7 @@ sl_tasklet *sl_ring_steal(sl_lane *from, sl_lane *to, bool slot_too);
 /* For a worker whose lane has nothing: something of another lane's, or NULL. */
 sl_tasklet *sl_steal(sl_worker *w);
 /* For the lane's host. */
-void sl_order_victims(sl_lane *lane, unsigned lanes);
+void sl_order_victims(sl_lane *lane, unsigned made);
 
 /* ---- idle.c ---- */
 void sl_wake_one(sl_pool *pool);
@@ -261,8 +262,11 @@ sl_tasklet *sl_global_pop(sl_lane *lane);
 bool sl_any_work(sl_pool *pool);
 /* The thread that a new pool begins with. */
 int sl_first_worker(sl_pool *pool);
-/* Lock held. */
+/* Lock held.  When it has been dropped, sl_wake_worker(w), or, by `w` itself, sl_rouse_monitor(). */
 void sl_host(sl_lane *lane, sl_worker *w);
+/* A lane has a new host: the monitor is to watch it.  After the worker has been woken, or the
+ * two compete for a processor. */
+void sl_rouse_monitor(sl_pool *pool);
 /* Lock held: a parked or new worker, or NULL. */
 sl_worker *sl_find_spare(sl_pool *pool);
 void sl_wake_worker(sl_worker *w);

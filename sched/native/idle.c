@@ -69,7 +69,7 @@ bool sl_any_work(sl_pool *pool)
 {
     if (sl_load_relaxed(&pool->global_count))
         return true;
-    uintptr_t n = sl_load_acquire(&pool->nlanes);
+    uintptr_t n = sl_load_acquire(&pool->made);
     for (uintptr_t i = 0; i < n; i++) {
         sl_lane *lane = pool->lanes[i];
         if (n > 1 && !sl_load_acquire32(&lane->shared))
@@ -139,8 +139,12 @@ void sl_host(sl_lane *lane, sl_worker *w)
         drop_spare(w->pool, w);
     if (w->wants)
         stop_wanting(w->pool, w);
-    if (sl_load_relaxed32(&w->pool->monitor_sleeps))
-        sl_unpark(&w->pool->monitor_parker);
+}
+
+void sl_rouse_monitor(sl_pool *pool)
+{
+    if (sl_load_relaxed32(&pool->monitor_sleeps))
+        sl_unpark(&pool->monitor_parker);
 }
 
 /* After a refusal by the system nobody asks for a thread for so long, nanoseconds. */
@@ -209,6 +213,7 @@ void sl_wake_worker(sl_worker *w)
     } else if (sl_thread_make(&w->thread, sl_worker_main, w) < 0) {
         unborn(w);
     }
+    sl_rouse_monitor(pool);
 }
 
 int sl_first_worker(sl_pool *pool)
@@ -314,6 +319,8 @@ bool sl_get_lane(sl_worker *w)
     }
     bool has = w->lane != NULL;
     sl_lock_drop(&pool->lock);
+    if (has)
+        sl_rouse_monitor(pool);
     return has;
 }
 

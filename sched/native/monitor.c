@@ -17,7 +17,7 @@
  * It is started with the first timer, descriptor wait, second lane, time
  * slice or surplus of stacks, and sleeps while every lane rests and there is no surplus: monitor_sleeps is stored, full
  * barrier, then the lanes are counted once more; who takes a lane (under the
- * pool's lock) reads monitor_sleeps afterwards.
+ * pool's lock) or wakes the one he gave it to reads monitor_sleeps afterwards.
  */
 #include "engine.h"
 
@@ -59,7 +59,7 @@ static bool stuck(sl_lane *lane, seen *last, int64_t now)
 static bool look_at_lanes(sl_pool *pool, seen *last, int64_t now)
 {
     bool found = false;
-    uintptr_t n = sl_load_acquire(&pool->nlanes);
+    uintptr_t n = sl_load_acquire(&pool->made); /* what waits in a retired one, thieves can have */
     for (uintptr_t i = 0; i < n; i++) {
         sl_lane *lane = pool->lanes[i];
         bool waits = stuck(lane, &last[i], now);
@@ -72,13 +72,16 @@ static bool look_at_lanes(sl_pool *pool, seen *last, int64_t now)
 
 /* Time slices: as many lanes beside those wanted as are kept.  More only when
  * somebody waits and no lane rests; fewer at once. */
-static void make_up(sl_pool *pool, const seen *last, int64_t now, bool wanted)
+static void make_up(sl_pool *pool, seen *last, int64_t now, bool wanted)
 {
     unsigned kept = 0;
     sl_lock_take(&pool->lock);
-    for (uintptr_t i = 0; i < sl_load_relaxed(&pool->nlanes); i++)
-        kept += pool->lanes[i]->host && sl_load_relaxed(&pool->lanes[i]->turn) == last[i].turn &&
+    for (uintptr_t i = 0; i < sl_load_relaxed(&pool->nlanes); i++) {
+        if (!pool->lanes[i]->host)
+            last[i].since = now; /* who hosts it next has kept it for no time yet */
+        kept += sl_load_relaxed(&pool->lanes[i]->turn) == last[i].turn &&
                 now - last[i].since >= pool->config.timeslice_ns;
+    }
     if (kept < pool->lanes_kept || (kept > pool->lanes_kept && wanted && !pool->idle))
         sl_pool_make_up(pool, kept);
     sl_lock_drop(&pool->lock);
@@ -126,6 +129,8 @@ void *sl_monitor_main(void *arg)
     seen *last = calloc(pool->max_lanes, sizeof *last);
     int64_t period = PERIOD_MIN, busy_at = sl_now(), polled = 0, asked = 0;
     unsigned unused = 0;
+    for (unsigned i = 0; last && i < pool->max_lanes; i++)
+        last[i].since = busy_at;
     prctl(PR_SET_NAME, "sl-monitor");
     prctl(PR_SET_TIMERSLACK, 1000UL);
     if (pool->places)

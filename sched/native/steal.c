@@ -47,16 +47,16 @@ static void judge_loot(sl_lane *lane)
     }
 }
 
-void sl_order_victims(sl_lane *lane, unsigned lanes)
+void sl_order_victims(sl_lane *lane, unsigned made)
 {
     const struct sl_places *places = lane->pool->places;
     sl_victims *v = &lane->victims;
-    unsigned others = lanes - (lane->id < lanes), n = 0;
-    v->lanes = lanes;
+    unsigned n = 0;
+    v->lanes = made;
     v->levels = 0;
-    for (unsigned distance = 0; n < others; distance++) {
+    for (unsigned distance = 0; n < made - 1; distance++) {
         unsigned before = n;
-        for (unsigned i = 0; i < lanes; i++)
+        for (unsigned i = 0; i < made; i++)
             if (i != lane->id && (places ? sl_places_distance(places, lane->id, i) : 0) == distance)
                 v->lane[n++] = (uint16_t)i;
         if (n > before)
@@ -80,12 +80,12 @@ static sl_tasklet *rob(sl_worker *w, bool slot_too)
 }
 
 /* Not too many at once: at most half as many as there are busy lanes. */
-static bool begin_search(sl_worker *w, unsigned lanes)
+static bool begin_search(sl_worker *w)
 {
     sl_pool *pool = w->pool;
     if (w->searching)
         return true;
-    unsigned busy = lanes - (unsigned)sl_load_relaxed(&pool->idle_lanes);
+    uintptr_t busy = sl_load_relaxed(&pool->nlanes) - sl_load_relaxed(&pool->idle_lanes);
     if (2 * sl_load_relaxed(&pool->searching) >= busy)
         return false;
     w->searching = true;
@@ -96,8 +96,8 @@ static bool begin_search(sl_worker *w, unsigned lanes)
 sl_tasklet *sl_steal(sl_worker *w)
 {
     sl_lane *lane = w->lane;
-    unsigned n = (unsigned)sl_load_acquire(&w->pool->nlanes);
-    if (n == 1 || !begin_search(w, n))
+    unsigned n = (unsigned)sl_load_acquire(&w->pool->made); /* retired ones too: their hosts may go on computing */
+    if (n == 1 || !begin_search(w))
         return NULL;
     if (lane->victims.lanes != n)
         sl_order_victims(lane, n);
