@@ -10,6 +10,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <ctime>
 #include <vector>
@@ -423,30 +424,51 @@ void steal(benchmark::State &state)
 }
 BENCHMARK(steal);
 
-// Each wake-up comes when the sleeper has been parked for long.
-template <typename Wake> void wake_row(benchmark::State &state, Wake wake)
+// Each wake-up comes when the sleeper has been parked for `rest` nanoseconds.  "ns" is the median:
+// one that the kernel delays by a time slice says nothing about us, and spoils a mean.
+template <typename Wake> void wake_row(benchmark::State &state, long rest, Wake wake)
 {
-    double spent = 0, done = 0;
+    std::vector<double> each;
     for (auto _ : state) {
-        timespec pause{0, 200000};
+        timespec pause{0, rest};
         nanosleep(&pause, nullptr);
         __atomic_store_n(&flag, 0, __ATOMIC_RELAXED);
         double start = now();
         wake();
         while (!__atomic_load_n(&flag, __ATOMIC_ACQUIRE)) {
         }
-        spent += now() - start;
-        done++;
+        each.push_back(now() - start);
     }
-    state.counters["ns"] = spent / done;
+    std::sort(each.begin(), each.end());
+    state.counters["ns"] = each[each.size() / 2];
+    state.counters["p10"] = each[each.size() / 10];
+    state.counters["p90"] = each[each.size() * 9 / 10];
 }
 
-void wake_worker(benchmark::State &state)
+// After `SHORT` the pool's monitor is still up, after `LONG` it sleeps too.
+const long SHORT = 200000, LONG = 8000000;
+
+void wake_worker(benchmark::State &state, long rest)
 {
-    wake_row(state, [] { go(raises_flag); });
+    wake_row(state, rest, [] { go(raises_flag); });
     sl_pool_wait(pool);
 }
-BENCHMARK(wake_worker)->Iterations(500);
+BENCHMARK_CAPTURE(wake_worker, short, SHORT)->Iterations(500);
+BENCHMARK_CAPTURE(wake_worker, long, LONG)->Iterations(50);
+
+void sleeps_long(void *) { sl_sleep(3600 * 1000000000L); }
+
+// One that sleeps until a timer: the pool's poller.
+void wake_poller(benchmark::State &state)
+{
+    sl_tasklet *t;
+    check(sl_go(pool, &t, sleeps_long, nullptr));
+    wake_row(state, SHORT, [] { go(raises_flag); });
+    sl_cancel(t);
+    check(sl_join(t, SL_FOREVER));
+    sl_pool_wait(pool);
+}
+BENCHMARK(wake_poller)->Iterations(500);
 
 sl_atomic32 word;
 
@@ -462,12 +484,12 @@ void *sleeps_on_futex(void *)
     return nullptr;
 }
 
-void wake_futex(benchmark::State &state)
+void wake_futex(benchmark::State &state, long rest)
 {
     pthread_t thread;
     sl_store_relaxed32(&word, 0);
     pthread_create(&thread, nullptr, sleeps_on_futex, nullptr);
-    wake_row(state, [] {
+    wake_row(state, rest, [] {
         sl_add32(&word, 1);
         sl_futex_wake_all(&word);
     });
@@ -475,7 +497,8 @@ void wake_futex(benchmark::State &state)
     sl_futex_wake_all(&word);
     pthread_join(thread, nullptr);
 }
-BENCHMARK(wake_futex)->Iterations(500);
+BENCHMARK_CAPTURE(wake_futex, short, SHORT)->Iterations(500);
+BENCHMARK_CAPTURE(wake_futex, long, LONG)->Iterations(50);
 
 } // namespace
 

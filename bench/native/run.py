@@ -42,8 +42,11 @@ ROWS = [
     ("timers100k", "100,000 timers, each", None),
     ("uneven_sum", "parallel sum, uneven work", None),
     ("steal", "spawned beside a busy one, until it runs", None),
-    ("wake_worker", "wake a parked worker", None),
-    ("wake_futex", "the same with a bare futex", None),
+    ("wake_worker/short", "wake a worker, parked for 0.2 ms", None),
+    ("wake_futex/short", "the same with a bare futex", None),
+    ("wake_worker/long", "wake a worker, parked for 8 ms", None),
+    ("wake_futex/long", "the same with a bare futex", None),
+    ("wake_poller", "wake a worker that sleeps until a timer", None),
 ]
 SPEEDUP = 1.9   # of uneven_sum with all processors over one, on two or more
 WAKE = 2.0      # of a bare futex wake
@@ -129,10 +132,11 @@ def table(results, contenders, processors):
         print("uneven sum, %d lanes over one: %.2f x (goal %.1f on two) %s"
               % (most, slow / fast, SPEEDUP, verdict(slow / fast, SPEEDUP, least=True)))
     for p in processors:
-        wake, bare = median(results, "wake_worker", "ours P=%d" % p), median(results, "wake_futex", "ours P=%d" % p)
-        if wake and bare:
-            print("wake of a parked worker, P=%d: %.2f x a bare futex wake (goal %.0f) %s"
-                  % (p, wake / bare, WAKE, verdict(wake / bare, WAKE)))
+        for rest in ("short", "long"):
+            wake, bare = (median(results, "wake_%s/%s" % (who, rest), "ours P=%d" % p) for who in ("worker", "futex"))
+            if wake and bare:
+                print("wake of a worker after a %s rest, P=%d: %.2f x a bare futex wake (goal %.0f) %s"
+                      % (rest, p, wake / bare, WAKE, verdict(wake / bare, WAKE)))
 
 
 def main():
