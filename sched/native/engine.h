@@ -166,7 +166,7 @@ struct sl_pool {
     sl_atomic nlanes;             /* those in use, from the first; stored under the lock */
     sl_atomic made;               /* how many there have ever been: retired ones may hold timers, and work while
                                      their last host computes */
-    unsigned retiring;            /* locked: retired, and still with a host */
+    sl_atomic retiring;           /* retired, and still with a host; stored under the lock, before nlanes */
     unsigned lanes_wanted;        /* locked: by configuration or resize ... */
     unsigned lanes_kept;          /* locked: ... and how many of them computing tasklets keep (monitor.c) */
     unsigned max_lanes, max_threads;

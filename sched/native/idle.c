@@ -96,7 +96,7 @@ void sl_lane_rest(sl_pool *pool, sl_lane *lane)
     lane->host = NULL;
     if (sl_load_relaxed32(&lane->retired)) {
         sl_lane_empty(lane);
-        pool->retiring--;
+        sl_store_relaxed(&pool->retiring, sl_load_relaxed(&pool->retiring) - 1);
         return;
     }
     if (sl_load_relaxed(&pool->nlanes) > 1)

@@ -40,9 +40,10 @@ typedef struct seen {
     int64_t since;
 } seen;
 
+/* Retired lanes whose hosts compute included. */
 static bool all_rest(sl_pool *pool)
 {
-    return sl_load_relaxed(&pool->idle_lanes) == sl_load_relaxed(&pool->nlanes);
+    return sl_load_acquire(&pool->nlanes) == sl_load_relaxed(&pool->idle_lanes) && !sl_load_relaxed(&pool->retiring);
 }
 
 /* Somebody waits on this lane although its host has not switched since the last look. */

@@ -237,7 +237,7 @@ uint64_t sl_pool_alive(sl_pool *pool)
 /* Lock held.  A worker may have gone to rest and not yet seen what has come for it alone. */
 bool sl_pool_all_quiet(sl_pool *pool)
 {
-    return sl_load_relaxed(&pool->idle_lanes) == sl_load_relaxed(&pool->nlanes) && !pool->retiring && !pool->blocking &&
+    return sl_load_relaxed(&pool->idle_lanes) == sl_load_relaxed(&pool->nlanes) && !sl_load_relaxed(&pool->retiring) && !pool->blocking &&
            !sl_load_relaxed(&pool->pinned_ready) && !sl_load_relaxed(&pool->global_count) && !sl_load_relaxed(&pool->searching) && !sl_any_work(pool);
 }
 
@@ -375,13 +375,13 @@ static int grow(sl_pool *pool, unsigned lanes)
         if (!lane && !(lane = pool->lanes[i] = sl_lane_create(pool, i)))
             return SL_ENOMEM;
         sl_store_relaxed32(&lane->retired, 0);
-        if (lane->host)
-            pool->retiring--; /* it has not been given up yet */
-        else
+        if (!lane->host)
             sl_lane_rest(pool, lane);
         if (i >= sl_load_relaxed(&pool->made))
             sl_store_release(&pool->made, i + 1);
         sl_store_release(&pool->nlanes, i + 1);
+        if (lane->host) /* it has not been given up yet; after nlanes: the monitor is not to see all at rest */
+            sl_store_relaxed(&pool->retiring, sl_load_relaxed(&pool->retiring) - 1);
     }
     share(pool->lanes[0]);
     return 0;
@@ -402,7 +402,7 @@ static void shrink(sl_pool *pool, unsigned lanes)
             sl_lane_empty(lane);
             sl_store_relaxed(&pool->idle_lanes, sl_load_relaxed(&pool->idle_lanes) - 1);
         } else {
-            pool->retiring++;
+            sl_store_relaxed(&pool->retiring, sl_load_relaxed(&pool->retiring) + 1);
         }
     }
     sl_store_release(&pool->nlanes, lanes);
