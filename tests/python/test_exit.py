@@ -430,8 +430,10 @@ POOL_LEFT = {
     "blocked in time.sleep": "stackless.tasklet(time.sleep)(300); stackless.tasklet(print)('others run'); stackless.schedule(); stackless.schedule()",
     "blocked in a read": "r, w = os.pipe(); stackless.tasklet(os.read)(r, 1); stackless.tasklet(print)('others run'); stackless.schedule(); stackless.schedule()",
     "blocked on a worker, main stopped by an exit elsewhere": """
+import threading
+
 def block():
-    for _ in range(20):     # by now the lane has left the main thread
+    while threading.get_native_id() == os.getpid():  # until the lane has left the main thread
         time.sleep(0.001)
         stackless.schedule()
     time.sleep(300)
