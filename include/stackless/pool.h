@@ -7,7 +7,8 @@
  * threads than lanes, for tasklets that block in the OS.  A tasklet switches
  * only in calls that say "may switch"; after one it may be on another OS
  * thread, so do not keep errno or the address of a thread-local variable
- * across it, nor hold a pthread mutex.
+ * across it, nor hold a pthread mutex.  The pool's threads block all signals, and
+ * a process that a tasklet starts inherits that: reset its mask.
  *
  * Errors are negative codes of stackless/error.h.  Calls "for tasklets" give
  * SL_ENOTASKLET to anyone else.

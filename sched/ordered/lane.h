@@ -28,6 +28,7 @@
 #define SL_SCHED_LANE_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -201,6 +202,7 @@ struct sl_opool {
     sl_atomic spare;    /* sl_oworker *, head of the list of parked workers; guard to change */
     sl_oworker monitor;
     sl_atomic32 monitor_state; /* enum monitor_state */
+    sigset_t mask;      /* the workers' blocked signals, whoever makes them; written while there is no monitor */
     sl_atomic32 stop;
     sl_atomic32 peeking;       /* monitor looks at a carrier's state; see sl_carrier_unseen() */
     sl_atomic seen_turn;       /* lane->turn at the monitor's last look */
@@ -328,8 +330,8 @@ void *sl_oworker_main(void *worker);
 int sl_opool_grow(sl_opool *pool, sl_oworker **out);
 /* Tells the front end, once, that a thread could not be started. */
 void sl_opool_no_thread(sl_opool *pool);
-/* `deaf`: with all signals blocked. */
-int sl_thread_start(pthread_t *out, void *(*body)(void *), void *arg, bool deaf);
+/* `mask`: the signals it blocks.  Processes that it starts inherit that. */
+int sl_thread_start(pthread_t *out, void *(*body)(void *), void *arg, const sigset_t *mask);
 
 /* Lets `to` host instead of `from`, which hosts. */
 void sl_olane_give(sl_olane *lane, sl_oworker *from, sl_oworker *to);

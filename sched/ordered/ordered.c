@@ -147,7 +147,7 @@ int sl_ordered_create(sl_ordered **out, int threads, size_t stack_size)
     sl_olane_init(&n->lane, &native_env, n->stacks, &n->first);
     rc = sl_opool_init(&n->pool, &n->lane, &n->first, threads);
     if (rc == 0)
-        rc = sl_thread_start(&n->first.thread, sl_oworker_main, &n->first, false);
+        rc = sl_thread_start(&n->first.thread, sl_oworker_main, &n->first, &n->pool.mask);
     if (rc == 0) {
         *out = n;
         return 0;

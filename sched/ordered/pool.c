@@ -29,18 +29,16 @@ int sl_opool_init(sl_opool *pool, sl_olane *lane, sl_oworker *owner, int limit)
     sl_store_relaxed(&pool->nworkers, 1);
     owner->pool = pool;
     lane->pool = limit > 1 ? pool : NULL;
+    pthread_sigmask(SIG_SETMASK, NULL, &pool->mask);
     return 0;
 }
 
-int sl_thread_start(pthread_t *out, void *(*body)(void *), void *arg, bool deaf)
+int sl_thread_start(pthread_t *out, void *(*body)(void *), void *arg, const sigset_t *mask)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    if (deaf) /* signals are for threads that run tasklets */
-        pthread_sigmask(SIG_SETMASK, &all, &old);
+    sigset_t own;
+    pthread_sigmask(SIG_SETMASK, mask, &own);
     int rc = pthread_create(out, NULL, body, arg);
-    if (deaf)
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_sigmask(SIG_SETMASK, &own, NULL);
     return rc ? SL_ETHREAD : 0;
 }
 
@@ -91,7 +89,7 @@ static int grow(sl_opool *pool, sl_oworker **out)
     pool->workers[n] = w;
     sl_store_release(&pool->nworkers, (uintptr_t)n + 1);
     sl_store_relaxed32(&pool->starting, 1);
-    int rc = sl_thread_start(&w->thread, sl_oworker_main, w, false);
+    int rc = sl_thread_start(&w->thread, sl_oworker_main, w, &pool->mask);
     if (rc < 0) {
         sl_store_relaxed32(&pool->starting, 0);
         sl_store_release(&pool->nworkers, (uintptr_t)n);

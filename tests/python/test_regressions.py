@@ -451,3 +451,36 @@ for delay in range(300):
 print("end")
 """, timeout=50, quiet=False)
     assert done.lines == ["end"]
+
+
+def test_processes_that_tasklets_start_block_no_signals():
+    """They inherit the mask of the thread, and the thread the mask of who made it, which may be the monitor."""
+    done = run_script(
+        """
+        import os, signal, stackless, subprocess, sys, threading
+        show = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+        read, write = os.pipe()
+        elsewhere = []
+
+        def blocks():
+            os.read(read, 1)
+
+        def starts():
+            elsewhere.append(threading.get_native_id() != os.getpid())
+            subprocess.run([sys.executable, "-c", show], check=True)
+            if os.fork() == 0:
+                print(signal.pthread_sigmask(signal.SIG_BLOCK, []), flush=True)
+                os._exit(0)
+            os.wait()
+            blocks()
+
+        for body in (blocks, starts, starts, starts):
+            stackless.tasklet(body)()
+        stackless.tasklet(os.write)(write, b"four")
+        stackless.run()
+        assert any(elsewhere)
+        """,
+        env={"STACKLESS_THREADS": "6"},
+        options=("-W", "ignore"),  # of the fork beside threads
+    )
+    assert "".join(done.lines) == "set()" * 6  # the ends of their lines may come late
