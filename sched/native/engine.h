@@ -45,6 +45,7 @@
 #include "../../core/park.h"
 #include "../../core/places.h"
 #include "../../core/stack.h"
+#include "../../core/thread.h"
 #include "../netpoll.h"
 #include "../timer.h"
 #include "stackless/pool.h"
@@ -330,7 +331,6 @@ void sl_records_free(sl_pool *pool);
 unsigned sl_records_unused(sl_pool *pool);
 /* Gives the stacks of `most` of them back; how many there were. */
 unsigned sl_records_give_back(sl_pool *pool, unsigned most);
-int sl_thread_make(pthread_t *out, void *(*body)(void *), void *arg);
 void sl_monitor_watch(sl_pool *pool);
 void *sl_monitor_main(void *pool);
 void sl_report_deadlock(sl_pool *pool);

@@ -210,7 +210,7 @@ void sl_wake_worker(sl_worker *w)
         if (polls)
             sl_netpoll_wake(pool->netpoll);
         sl_unpark(&w->parker);
-    } else if (sl_thread_make(&w->thread, sl_worker_main, w) < 0) {
+    } else if (sl_thread_start(&w->thread, sl_worker_main, w, NULL) < 0) {
         unborn(w);
     }
     sl_rouse_monitor(pool);
@@ -222,7 +222,7 @@ int sl_first_worker(sl_pool *pool)
     if (!w)
         return SL_ENOMEM;
     w->lives = true;
-    int rc = sl_thread_make(&w->thread, sl_worker_main, w);
+    int rc = sl_thread_start(&w->thread, sl_worker_main, w, NULL);
     w->lives = rc == 0;
     return rc;
 }

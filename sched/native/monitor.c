@@ -174,7 +174,7 @@ void sl_monitor_watch(sl_pool *pool)
     sl_lock_take(&pool->lock);
     bool starts = !sl_load_relaxed32(&pool->monitored) && !sl_load_relaxed32(&pool->stop);
     if (starts) {
-        bool made = sl_thread_make(&pool->monitor, sl_monitor_main, pool) == 0;
+        bool made = sl_thread_start(&pool->monitor, sl_monitor_main, pool, NULL) == 0;
         pool->monitor_lives |= made;
         sl_store_relaxed32(&pool->monitored, 1); /* also if not: the hosts look by themselves */
     }

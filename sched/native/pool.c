@@ -6,7 +6,6 @@
 #include "engine.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,16 +111,6 @@ static int configure(sl_pool_config *c)
 }
 
 /* ---- making and unmaking ---- */
-
-int sl_thread_make(pthread_t *out, void *(*body)(void *), void *arg)
-{
-    sigset_t all, old;
-    sigfillset(&all); /* signals are for the program's own threads */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(out, NULL, body, arg);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return rc ? SL_ETHREAD : 0;
-}
 
 sl_lane *sl_lane_create(sl_pool *pool, unsigned id)
 {

@@ -28,7 +28,6 @@
 #define SL_SCHED_LANE_H
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,6 +35,7 @@
 #include "../../core/context.h"
 #include "../../core/park.h"
 #include "../../core/stack.h"
+#include "../../core/thread.h"
 #include "../netpoll.h"
 #include "stackless/error.h"
 #include "../timer.h"
@@ -330,8 +330,6 @@ void *sl_oworker_main(void *worker);
 int sl_opool_grow(sl_opool *pool, sl_oworker **out);
 /* Tells the front end, once, that a thread could not be started. */
 void sl_opool_no_thread(sl_opool *pool);
-/* `mask`: the signals it blocks.  Processes that it starts inherit that. */
-int sl_thread_start(pthread_t *out, void *(*body)(void *), void *arg, const sigset_t *mask);
 
 /* Lets `to` host instead of `from`, which hosts. */
 void sl_olane_give(sl_olane *lane, sl_oworker *from, sl_oworker *to);

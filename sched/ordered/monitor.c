@@ -254,9 +254,7 @@ void sl_opool_watch(sl_opool *pool)
     sl_oworker_init(&pool->monitor, pool, -1);
     pool->monitor.native.lane = pool->lane;
     pthread_sigmask(SIG_SETMASK, NULL, &pool->mask);
-    sigset_t all;
-    sigfillset(&all); /* signals are for threads that run tasklets */
-    if (sl_thread_start(&pool->monitor.thread, monitor_main, pool, &all) < 0) {
+    if (sl_thread_start(&pool->monitor.thread, monitor_main, pool, NULL) < 0) { /* signals are for those that run tasklets */
         sl_store_relaxed32(&pool->monitor_state, MONITOR_NONE); /* look_around() tries again */
         sl_opool_no_thread(pool);
     }

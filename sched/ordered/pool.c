@@ -33,15 +33,6 @@ int sl_opool_init(sl_opool *pool, sl_olane *lane, sl_oworker *owner, int limit)
     return 0;
 }
 
-int sl_thread_start(pthread_t *out, void *(*body)(void *), void *arg, const sigset_t *mask)
-{
-    sigset_t own;
-    pthread_sigmask(SIG_SETMASK, mask, &own);
-    int rc = pthread_create(out, NULL, body, arg);
-    pthread_sigmask(SIG_SETMASK, &own, NULL);
-    return rc ? SL_ETHREAD : 0;
-}
-
 void *sl_oworker_main(void *arg)
 {
     sl_oworker *w = arg;
