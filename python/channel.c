@@ -64,17 +64,6 @@ static inline enum course course_of(PyChannel *c, PyTasklet *t, PyTasklet *p, in
     return course != CALLER && trapped(t) ? REFUSED : course;
 }
 
-/* After an operation: the tempval that it has taken the place of, whose finalizer may do
- * anything. */
-static __attribute__((noinline)) PyObject *release(PyObject *result, PyObject *old)
-{
-    PyObject *type, *value, *tb;
-    PyErr_Fetch(&type, &value, &tb);
-    Py_DECREF(old);
-    PyErr_Restore(type, value, tb);
-    return result;
-}
-
 /* `p`, whose reference the caller has, and `t` find in their tempvals what they get. */
 static inline PyObject *go_on(PyTasklet *t, PyTasklet *p, enum course course)
 {
@@ -103,7 +92,7 @@ static inline PyObject *exchange(PyChannel *c, PyTasklet *t, PyObject *value, in
     t->tempval = p->tempval;
     p->tempval = value;
     if (__builtin_expect(old != NULL, 0))
-        return release(go_on(t, p, course), old);
+        return release_after(go_on(t, p, course), old);
     return go_on(t, p, course);
 }
 
@@ -143,7 +132,7 @@ static __attribute__((noinline)) bool operate_beside(PyChannel *c, PyTasklet *t,
         p->tempval = value;
     *result = p ? go_on(t, p, course) : take_tempval(t);
     if (old)
-        release(*result, old);
+        release_after(*result, old);
     return true;
 }
 

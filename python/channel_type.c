@@ -127,22 +127,7 @@ static PyObject *channel_send_exception(PyObject *self, PyObject *args, PyObject
     int64_t deadline;
     if (keyword_deadline(kwargs, "send_exception", &deadline) < 0)
         return NULL;
-    if (PyTuple_GET_SIZE(args) < 1) {
-        PyErr_SetString(PyExc_TypeError, "send_exception() takes at least 1 argument");
-        return NULL;
-    }
-    PyObject *cls = PyTuple_GET_ITEM(args, 0);
-    if (!PyExceptionClass_Check(cls)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "channel.send_exception needs Exception or string subclass as first parameter");
-        return NULL;
-    }
-    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
-    if (!rest)
-        return NULL;
-    PyObject *bomb = bomb_from_class(cls, rest);
-    Py_DECREF(rest);
-    return send_bomb(self, bomb, deadline);
+    return send_bomb(self, bomb_from_call("channel", "send_exception", args), deadline);
 }
 
 static PyObject *channel_send_throw(PyObject *self, PyObject *args, PyObject *kwargs)

@@ -111,6 +111,19 @@ PyObject *bomb_from_class(PyObject *cls, PyObject *args)
     return (PyObject *)bomb_alloc(cls, args, NULL);
 }
 
+PyObject *bomb_from_call(const char *type, const char *method, PyObject *args)
+{
+    if (PyTuple_GET_SIZE(args) < 1)
+        return PyErr_Format(PyExc_TypeError, "%s() takes at least 1 argument", method);
+    PyObject *cls = PyTuple_GET_ITEM(args, 0);
+    if (!PyExceptionClass_Check(cls))
+        return PyErr_Format(PyExc_TypeError, "%s.%s needs Exception or string subclass as first parameter", type, method);
+    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
+    PyObject *b = rest ? bomb_from_class(cls, rest) : NULL;
+    Py_XDECREF(rest);
+    return b;
+}
+
 bool bomb_is_exit(PyObject *b)
 {
     PyObject *type = ((bomb *)b)->type;

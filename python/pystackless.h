@@ -276,6 +276,9 @@ PyObject *schedule_common(PyTasklet *t, PyObject *retval, bool remove);
 void set_tempval(PyTasklet *t, PyObject *value /* stolen */);
 /* The same, and makes `t` runnable first. */
 void plant(PyTasklet *t, PyObject *value /* stolen */);
+/* The result of an operation, or its exception, after which the tempval that was `old` may
+ * go (stolen; NULL: none): its finalizer may do anything. */
+PyObject *release_after(PyObject *result, PyObject *old);
 /* As enter(), with an empty tempval: who parks need not release one then. */
 PyTasklet *enter_to_wait(void);
 
@@ -331,6 +334,7 @@ extern const sl_env python_env;
 PyObject *bomb_from_error(void);              /* takes the current exception */
 PyObject *bomb_from_args(PyObject *exc, PyObject *value, PyObject *tb); /* throw's rules */
 PyObject *bomb_from_class(PyObject *cls, PyObject *args);
+PyObject *bomb_from_call(const char *type, const char *method, PyObject *args /* (class, *its arguments) */);
 void bomb_explode(PyObject *bomb /* stolen */);
 /* A class that raises the bomb's exception when raised asynchronously. */
 PyObject *bomb_async_class(PyObject *bomb);

@@ -19,6 +19,15 @@ void plant(PyTasklet *t, PyObject *value)
     Py_XDECREF(old);
 }
 
+__attribute__((noinline)) PyObject *release_after(PyObject *result, PyObject *old)
+{
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    Py_XDECREF(old);
+    PyErr_Restore(type, value, tb);
+    return result;
+}
+
 PyObject *take_tempval(PyTasklet *t)
 {
     PyObject *v = t->tempval;

@@ -69,13 +69,9 @@ PyObject *tasklet_throw_bomb(PyTasklet *t, PyObject *bomb, bool pending)
         plant(t, bomb);
         Py_RETURN_NONE;
     }
-    PyObject *old = t->tempval, *result, *type, *value, *tb;
+    PyObject *old = t->tempval;
     t->tempval = bomb;
-    result = switch_to(current, t);
-    PyErr_Fetch(&type, &value, &tb);
-    Py_XDECREF(old); /* not before: its finalizer may end `t` */
-    PyErr_Restore(type, value, tb);
-    return result;
+    return release_after(switch_to(current, t), old); /* not before: its finalizer may end `t` */
 }
 
 PyObject *tasklet_throw(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -90,22 +86,7 @@ PyObject *tasklet_throw(PyObject *self, PyObject *args, PyObject *kwargs)
 
 PyObject *tasklet_raise_exception(PyObject *self, PyObject *args)
 {
-    if (PyTuple_GET_SIZE(args) < 1) {
-        PyErr_SetString(PyExc_TypeError, "raise_exception() takes at least 1 argument");
-        return NULL;
-    }
-    PyObject *cls = PyTuple_GET_ITEM(args, 0);
-    if (!PyExceptionClass_Check(cls)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "tasklet.raise_exception needs Exception or string subclass as first parameter");
-        return NULL;
-    }
-    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
-    if (!rest)
-        return NULL;
-    PyObject *bomb = bomb_from_class(cls, rest);
-    Py_DECREF(rest);
-    return tasklet_throw_bomb((PyTasklet *)self, bomb, false);
+    return tasklet_throw_bomb((PyTasklet *)self, bomb_from_call("tasklet", "raise_exception", args), false);
 }
 
 /* Of one that its thread has left behind: its stack is lost. */
