@@ -81,7 +81,8 @@ struct sl_tasklet {
     sl_atomic32 cancel;    /* asked for and not reported yet; any thread */
     sl_atomic end;         /* enum above; CAS */
     sl_atomic32 alive;     /* for reports */
-    char name[32];         /* own; for reports */
+    sl_atomic name[4];     /* for reports: the bytes of a text that ends before the last one.  Stored by who names it;
+                              a report that reads meanwhile finds words of both names */
 };
 
 /* Whom a thief tries, nearest first: those of level k are lane[ends[k - 1]] up to

@@ -48,17 +48,19 @@ static void describe_wait(sl_tasklet *t, sl_wait *w, void *arg)
 static void describe(sl_tasklet *t, void *arg)
 {
     row *r = arg;
-    char site[160], body[160];
+    char site[160], body[160], name[sizeof t->name];
     if (r->shown++ >= ROWS_MAX) {
         r->left_out++;
         return;
     }
+    for (size_t i = 0; i < sizeof t->name / sizeof *t->name; i++)
+        memcpy(name + i * sizeof(uintptr_t), &(uintptr_t){sl_load_relaxed(&t->name[i])}, sizeof(uintptr_t));
     strcpy(r->state, "runs, blocks or is runnable");
     sl_watch_wait(t, describe_wait, r);
     if (!t->where)
         place(t->site, site, sizeof site);
     place((const void *)(uintptr_t)t->body, body, sizeof body);
-    fprintf(r->to, "  tasklet %p%s%s: %s; spawned at %s, runs %s\n", (void *)t, t->name[0] ? " " : "", t->name, r->state,
+    fprintf(r->to, "  tasklet %p%s%s: %s; spawned at %s, runs %s\n", (void *)t, *name ? " " : "", name, r->state,
             t->where ? t->where : site, body);
 }
 

@@ -243,7 +243,7 @@ static int go(sl_pool *pool, sl_tasklet **out, sl_body body, void *arg, const ch
     t->pinned = NULL;
     t->where = where;
     t->site = site;
-    t->name[0] = '\0';
+    sl_store_relaxed(&t->name[0], 0);
     sl_store_relaxed32(&t->cancel, 0);
     sl_store_relaxed32(&t->alive, 1);
     sl_store_relaxed(&t->end, out ? SL_END_HANDLE : SL_END_DETACHED);
@@ -401,7 +401,12 @@ int sl_set_name(sl_tasklet *t, const char *name)
         return SL_ENOTASKLET;
     if (!name || sl_load_acquire(&t->end) == SL_END_DROPPED)
         return SL_EINVAL;
-    strncpy(t->name, name, sizeof t->name - 1);
+    char text[sizeof t->name] = "";
+    uintptr_t words[sizeof t->name / sizeof(uintptr_t)];
+    strncpy(text, name, sizeof text - 1);
+    memcpy(words, text, sizeof words);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        sl_store_relaxed(&t->name[i], words[i]);
     return 0;
 }
 

@@ -209,10 +209,37 @@ static void to_stderr_by_default(void)
     fclose(file);
 }
 
+static void renames_itself(void *unused)
+{
+    for (int i = 0; !sl_cancelled(); i++) {
+        named(i % 2 ? "Renamed" : "Renamed, and longer than before");
+        CHECK_EQ(sl_yield(), 0);
+    }
+}
+
+/* A report may meet a tasklet that is just being named; ThreadSanitizer looks on. */
+static void named_meanwhile(void)
+{
+    sl_tasklet *t;
+    CHECK_EQ(sl_pool_create(&pool, NULL), 0);
+    CHECK_EQ(sl_go(pool, &t, renames_itself, NULL), 0);
+    do
+        dump(pool);
+    while (!strstr(text, "Renamed"));
+    for (int i = 0; i < 200; i++) {
+        dump(pool);
+        CHECK(SAYS("Renamed", "; spawned at "));
+    }
+    CHECK_EQ(sl_cancel(t), 0);
+    CHECK_EQ(sl_join(t, SL_FOREVER), 0);
+    CHECK_EQ(sl_pool_destroy(pool), 0);
+}
+
 int main(void)
 {
     RUN(every_kind_of_wait);
     RUN(once_a_deadlock);
     RUN(to_stderr_by_default);
+    RUN(named_meanwhile);
     return 0;
 }
